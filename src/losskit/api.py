@@ -1,0 +1,15 @@
+"""Every public name of losskit; the package loads this file at the first attribute that is asked for."""
+
+# ruff: noqa: F401, F403, F405  # star imports are the point of this file: each module says what is public in __all__
+
+from .core.card import CATALOGUE as CATALOGUE
+from .core.card import Card as Card
+from .core.card import Levels as Levels
+from .core.card import reference as reference
+from .core.check import ShapeError as ShapeError
+from .core.check import debug as debug
+from .core.module import Loss as Loss
+from .core.reduce import Parts as Parts
+from .core.reduce import parts as parts
+from .losses.cross_entropy import *
+from .losses.regression import *

@@ -1,0 +1,1 @@
+"""The contract of every loss: checks, domains, reduction, cards, modules. Knows no loss, imports torch only."""

@@ -1,0 +1,151 @@
+"""@loss, Card, CATALOGUE, reference(): what is known about a loss besides its value, written once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, ParamSpec
+
+from torch import Tensor
+
+from .domain import Domain, verify
+
+__all__ = ["CATALOGUE", "SECTIONS", "TASKS", "Card", "Levels", "loss", "reference"]
+
+P = ParamSpec("P")
+Level = Callable[..., float]
+
+TASKS = ("classification", "imbalance", "segmentation", "regression", "distribution", "embedding", "ranking", "language")
+SECTIONS = ("Formula", "Gradient", "Use when", "Avoid when", "Shape", "Args", "Returns", "Raises", "Reference", "Example")
+_HEADING = re.compile(rf"^\s*({'|'.join(SECTIONS)}):[ \t]*", re.MULTILINE)
+
+
+class Levels(NamedTuple):
+    """The numbers a person should see; None where the facts given do not determine it."""
+
+    chance: float | None
+    """Of a model that knows nothing, e.g. right after initialisation."""
+    constant: float | None
+    """Of the best prediction that ignores the input: the prior, the mean, the median."""
+    floor: float | None
+    """At best."""
+
+
+@dataclass
+class Card:
+    """All that is known about one loss: read by the docs, the chooser, the doctor and the tests."""
+
+    function: Callable[..., Tensor]
+    task: str
+    sample: Mapping[str, Domain]
+    reference: Callable[..., Tensor]
+    laws: frozenset[str]
+    variants: Sequence[Mapping[str, Any]]
+    chance: Level | None
+    constant: Level | None
+    floor: Level | None
+    module: type | None = None
+
+    @property
+    def name(self) -> str:
+        """The function's name, e.g. "focal_loss"."""
+        return self.function.__name__
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the docstring."""
+        return " ".join((inspect.getdoc(self.function) or "").split("\n\n")[0].split())
+
+    @functools.cached_property
+    def sections(self) -> dict[str, str]:
+        """The docstring's sections, by heading, without their indentation."""
+        pieces = _HEADING.split(inspect.getdoc(self.function) or "")
+        return {head: inspect.cleandoc(text) for head, text in zip(pieces[1::2], pieces[2::2], strict=True)}
+
+    @property
+    def tensors(self) -> list[str]:
+        """The names of the positional arguments."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword options and their defaults."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+CATALOGUE: dict[str, Card] = {}
+
+
+def loss(
+    *,
+    task: str,
+    sample: Mapping[str, Domain],
+    reference: Callable[..., Tensor],
+    laws: Sequence[str] = (),
+    variants: Sequence[Mapping[str, Any]] = ({},),
+    chance: Level | None = None,
+    constant: Level | None = None,
+    floor: Level | None = None,
+) -> Callable[[Callable[P, Tensor]], Callable[P, Tensor]]:
+    """Put a loss into CATALOGUE and check its tensors against ``sample`` at every call.
+
+    ``sample`` maps each tensor argument to its domain. ``reference`` is the unreduced value in plain float64, written
+    from the paper. ``laws`` are the properties the loss claims, each proved by a test. ``variants`` are the options
+    the laws run under; a Domain among their values is drawn. ``chance``, ``constant`` and ``floor`` compute the levels
+    of ``Levels`` from the facts they name as parameters.
+    """
+
+    def register(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+        parameters = inspect.signature(function).parameters
+        positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        ignored = parameters["ignore_index"].default if "ignore_index" in parameters else None
+        class_dim = parameters["class_dim"].default if "class_dim" in parameters else -1
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **options: P.kwargs) -> Tensor:
+            given: dict[str, Any] = {**dict(zip(positional, args)), **options}  # noqa: B905  # too many: the call below says so
+            verify(sample, given, given.get("ignore_index", ignored), given.get("class_dim", class_dim))
+            return function(*args, **options)
+
+        CATALOGUE[function.__name__] = Card(
+            checked, task, sample, reference, frozenset(laws), variants, chance, constant, floor
+        )
+        return checked
+
+    return register
+
+
+def reference(name: str, /, **facts: Any) -> Levels:
+    """The numbers a person should see for a loss: at chance, for the best constant, at best.
+
+    ``facts`` are options of the loss (``label_smoothing=0.1``) and what is known of the data: ``num_classes``,
+    ``prior`` (class frequencies), ``target`` (a tensor of what is to be predicted). A level that needs a fact which is not
+    given is None.
+
+    Raises:     KeyError for an unknown loss; TypeError for a fact that no level of this loss takes.
+    Example:
+        >>> losskit.reference("cross_entropy", num_classes=10).chance  # ln 10
+        2.302585092994046
+        >>> losskit.reference("cross_entropy", num_classes=10, label_smoothing=0.1).floor
+        0.5002880350025157
+    """
+    if name not in CATALOGUE:
+        raise KeyError(f"no loss is called {name!r}: losskit list names them all")
+    card = CATALOGUE[name]
+    levels = {"chance": card.chance, "constant": card.constant, "floor": card.floor}
+    wanted = {k: inspect.signature(f).parameters for k, f in levels.items() if f is not None}
+    known = set(card.options).union(*wanted.values())
+    if unknown := facts.keys() - known:
+        raise TypeError(f"{name} has no fact {', '.join(sorted(unknown))}: it takes {', '.join(sorted(known))}")
+    values: dict[str, float | None] = dict.fromkeys(levels)
+    for level, parameters in wanted.items():
+        if all(n in facts or p.default is not p.empty for n, p in parameters.items()):
+            compute = levels[level]
+            assert compute is not None
+            values[level] = float(compute(**{n: facts[n] for n in parameters if n in facts}))
+    return Levels(**values)

@@ -1,0 +1,100 @@
+"""The one way to say "expected ..., got ..."; ShapeError; debug()."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+__all__ = ["ShapeError", "at_least", "between", "choice", "debug", "debugging", "peek", "shape_text", "visible", "working"]
+
+_debug_depth = 0
+
+
+class ShapeError(ValueError):
+    """Two tensors whose shapes do not fit each other; the message names both and the remedy."""
+
+
+@contextmanager
+def debug() -> Iterator[None]:
+    """Check every value of every argument, on every device, and raise at the first bad one.
+
+    Outside of ``debug`` a loss checks shapes, dtypes and devices always, and values only where that costs
+    no synchronisation: on CUDA, inside ``torch.compile`` and under ``vmap`` a target that is out of range makes its
+    row NaN. Inside ``debug`` the same target raises, and so does a NaN in a value that counts.
+    Not thread-safe: it is a switch for the whole process.
+
+    Example:
+        >>> with losskit.debug():
+        ...     losskit.mse_loss(torch.tensor([math.nan]), torch.tensor([1.0]))
+        Traceback (most recent call last):
+        ValueError: "input" is nan at index 0, expected a number: mask it, or find what made it
+    """
+    global _debug_depth
+    _debug_depth += 1
+    try:
+        yield
+    finally:
+        _debug_depth -= 1
+
+
+def debugging() -> bool:
+    """Whether a debug() block is open."""
+    return _debug_depth > 0
+
+
+def shape_text(shape: torch.Size | tuple[int, ...]) -> str:
+    """A shape as a person writes it: (4, 7), (4,), ()."""
+    return str(tuple(shape))
+
+
+def peek(condition: Tensor) -> bool | None:
+    """The truth of a 0-d condition, or None where looking is impossible (compiling, vmap) or would synchronise (CUDA)."""
+    if torch.compiler.is_compiling() or not (condition.device.type == "cpu" or _debug_depth):
+        return None
+    try:
+        return bool(condition)
+    except RuntimeError:  # vmap and fake tensors have no value to look at
+        return None
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f'"{name}" must be a number, got {type(value).__name__}')
+    return value
+
+
+def at_least(name: str, value: float, low: float, *, strict: bool = False) -> None:
+    """Raise unless ``value`` is a number >= low (> low if strict) and not NaN."""
+    value = _number(name, value)
+    if not (value > low if strict else value >= low) or math.isnan(value):
+        raise ValueError(f'"{name}" must be {">" if strict else ">="} {low:g}, got {value!r}')
+
+
+def between(name: str, value: float, low: float, high: float, *, strict: bool = False) -> None:
+    """Raise unless ``value`` is a number in [low, high], or in (low, high) if strict."""
+    value = _number(name, value)
+    if not (low < value < high if strict else low <= value <= high):
+        bounds = f"({low:g}, {high:g})" if strict else f"[{low:g}, {high:g}]"
+        raise ValueError(f'"{name}" must be in {bounds}, got {value!r}')
+
+
+def choice(name: str, value: object, options: tuple[str, ...]) -> None:
+    """Raise unless ``value`` is one of the options."""
+    if value not in options:
+        raise ValueError(f'"{name}" must be {" or ".join(map(repr, options))}, got {value!r}')
+
+
+def working(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the dtype a loss computes in: float32 at least, float64 if any of them is float64."""
+    dtype = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    return tuple(t if t.dtype == dtype else t.to(dtype) for t in tensors)
+
+
+def visible(weight: Tensor | None, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the dtype a loss computes in, and 1 (which every domain holds) wherever ``weight`` is 0."""
+    tensors = working(*tensors)
+    return tensors if weight is None else tuple(torch.where(weight != 0, t, 1) for t in tensors)

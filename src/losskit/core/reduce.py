@@ -1,0 +1,108 @@
+"""reduce and parts: the only place that reduces, one rule for means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from .check import at_least, choice
+
+__all__ = ["Parts", "Reduction", "parts", "reduce", "valid_weight"]
+
+Reduction = Literal["none", "mean", "sum"]
+
+
+class Parts(NamedTuple):
+    """Numerator and denominator of a mean: add the parts of any split of the data, divide once."""
+
+    total: Tensor
+    weight: Tensor
+
+
+class _Ledger:
+    """Stands in for ``normalizer`` while ``parts`` runs: takes the denominator down instead of dividing by it."""
+
+    weight: Tensor | None = None
+
+
+def valid_weight(weight: Tensor | None, mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """What each element counts: its weight, zero where ``mask`` is False; None if every element counts one."""
+    if mask is None:
+        return None if weight is None else weight.to(dtype)
+    if weight is None:
+        return mask.to(dtype)
+    return torch.where(mask, weight.to(dtype), 0)
+
+
+def reduce(
+    value: Tensor,
+    weight: Tensor | None,
+    reduction: Reduction,
+    normalizer: Tensor | float | None = None,
+    *,
+    counts: Tensor | None = None,
+) -> Tensor:
+    """Weigh the values and reduce them: mean = sum(weight * value) / sum(weight) over what has weight.
+
+    ``weight`` has the shape of ``value``; where it is 0 the value may be NaN and does not matter, in value or gradient.
+    ``counts`` is what a value counts for in the denominator where that is not its weight.
+    ``normalizer`` replaces the denominator of the mean. Nothing to average is 0, connected to the graph.
+    """
+    choice("reduction", reduction, ("none", "mean", "sum"))
+    if weight is not None:
+        value = torch.where(weight != 0, value, 0) * weight
+    if isinstance(normalizer, _Ledger):
+        counted = weight if counts is None else counts
+        normalizer.weight = value.new_full((), value.numel()) if counted is None else counted.sum()
+        return value.sum()
+    if reduction == "none":
+        return value
+    if reduction == "sum":
+        return value.sum()
+    if normalizer is not None:
+        return _divide(value.sum(), _checked(normalizer))
+    if weight is None and counts is None:
+        return value.mean() if value.numel() else value.sum()
+    return _divide(value.sum(), (cast("Tensor", weight) if counts is None else counts).sum())
+
+
+def _checked(normalizer: Tensor | float) -> Tensor | float:
+    if isinstance(normalizer, Tensor):
+        if normalizer.numel() != 1:
+            raise ValueError(f'"normalizer" has shape {tuple(normalizer.shape)}, expected a number or a 0-d tensor')
+        return normalizer.reshape(())
+    at_least("normalizer", normalizer, 0)
+    return normalizer
+
+
+def _divide(total: Tensor, by: Tensor | float) -> Tensor:
+    """total / by, and total (which is zero) where there is nothing to divide by."""
+    if isinstance(by, Tensor):
+        return total / torch.where(by == 0, 1, by)
+    return total / by if by else total
+
+
+def parts(loss: Callable[..., Tensor], /, *tensors: Tensor, **options: object) -> Parts:
+    """Numerator and denominator of ``loss(..., reduction="mean")``, so that means of any split can be joined exactly.
+
+    Micro-batches, ranks and whole data sets are "add the parts, divide once": a mean of means is wrong as soon as
+    the pieces do not weigh the same. ``total`` carries the gradient, ``weight`` is a 0-d tensor. ``loss`` is a
+    function or a module of losskit; tensors and options are passed on.
+
+    Raises:     TypeError if ``options`` hold ``reduction`` or ``normalizer``, or ``loss`` is not losskit's.
+    Example:
+        >>> scores, labels = torch.zeros(3, 2), torch.tensor([0, 1, -100])
+        >>> losskit.parts(losskit.cross_entropy, scores, labels)  # two rows count, ln 2 each
+        Parts(total=tensor(1.3863), weight=tensor(2.))
+    """
+    taken = {"reduction", "normalizer"} & options.keys()
+    if taken:
+        raise TypeError(f"parts() sets {' and '.join(sorted(taken))} itself: leave it out")
+    ledger = _Ledger()
+    total = loss(*tensors, **options, normalizer=ledger)
+    if ledger.weight is None:
+        raise TypeError(f"{getattr(loss, '__name__', loss)!r} does not end in losskit's reduce: it has no parts")
+    return Parts(total, ledger.weight.detach())
