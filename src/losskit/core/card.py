@@ -132,7 +132,7 @@ def reference(name: str, /, **facts: Any) -> Levels:
         >>> losskit.reference("cross_entropy", num_classes=10).chance  # ln 10
         2.302585092994046
         >>> losskit.reference("cross_entropy", num_classes=10, label_smoothing=0.1).floor
-        0.5002880350025157
+        0.5002880350577577
     """
     if name not in CATALOGUE:
         raise KeyError(f"no loss is called {name!r}: losskit list names them all")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from .check import ShapeError, debugging, peek, shape_text
 
-__all__ = ["ClassIndex", "ClassTarget", "Domain", "Interval", "Logits", "Mask", "Real", "Sizes", "Weight", "verify"]
+__all__ = ["ClassIndex", "ClassTarget", "Distribution", "Domain", "Interval", "Logits", "Mask", "Real", "Sizes", "Weight", "verify"]
 
 Sizes = dict[str, "tuple[int, ...] | int"]
 """What the axes of a call are: "*" is the tuple of leading axes, every other name one number."""
@@ -33,12 +32,14 @@ class Domain:
     meaning: str = "any numbers"
     optional: bool = False
     scalar: bool = False
+    extreme: float = 1e4  # the law of extreme inputs goes this far: less where the value itself leaves the floats
 
-    @cached_property
-    def axes(self) -> tuple[bool, tuple[str, ...]]:
-        """Whether there are leading axes, and the names of the last ones."""
+    axes: tuple[bool, tuple[str, ...]] = field(init=False, repr=False, compare=False)
+    """Whether there are leading axes, and the names of the last ones."""
+
+    def __post_init__(self) -> None:
         names = tuple(self.shape.split())
-        return names[:1] == ("*",), tuple(n for n in names if n != "*")
+        object.__setattr__(self, "axes", (names[:1] == ("*",), tuple(n for n in names if n != "*")))
 
     def size(self, sizes: Sizes) -> tuple[int, ...] | None:
         """The shape this argument must have, or None while an axis is still unknown."""
@@ -46,6 +47,15 @@ class Domain:
         if (lead and "*" not in sizes) or any(n not in sizes for n in names):
             return None
         return (*(sizes["*"] if lead else ()), *(sizes[n] for n in names))  # pyright: ignore  # "*" is a tuple, letters are numbers
+
+    @property
+    def checked(self) -> bool:
+        """Whether values are looked at on every call (on CPU), not just inside debug()."""
+        return False
+
+    def within(self, value: Tensor) -> Tensor | None:
+        """Cheaply, whether all of a tensor with elements is inside (0-d bool; NaN is not)."""
+        return None
 
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
         """Where ``value`` is not in the domain (bool, same shape), or None if there is nothing to check."""
@@ -86,6 +96,15 @@ class Interval(Domain):
     whole: bool = False
     meaning: str = "one number for each element"
 
+    @property
+    def checked(self) -> bool:
+        return self.whole or math.isfinite(self.low) or math.isfinite(self.high)
+
+    def within(self, value: Tensor) -> Tensor | None:
+        low, high = torch.aminmax(value)
+        inside = (low > self.low if self.open_low else low >= self.low) & (high < self.high if self.open_high else high <= self.high)
+        return inside & (value == value.floor()).all() if self.whole else inside
+
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
         below = value <= self.low if self.open_low else value < self.low
         above = value >= self.high if self.open_high else value > self.high
@@ -103,6 +122,19 @@ class Interval(Domain):
             torch.tensor(self.low, dtype=dtype), torch.tensor(self.high, dtype=dtype), uniform
         )
         return drawn.round() if self.whole else drawn
+
+
+@dataclass(frozen=True)
+class Distribution(Interval):
+    """Class probabilities, one for each score; rows sum to one."""
+
+    shape: str = "* C"
+    low: float = 0.0
+    high: float = 1.0
+    meaning: str = "class probabilities (floats), one for each score"
+
+    def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
+        return Real(self.shape).draw(generator, sizes, dtype).softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -130,7 +162,7 @@ class ClassTarget(ClassIndex):
         """The domain of this very tensor: its dtype says which of the two it is."""
         if not value.is_floating_point():
             return self
-        return Interval(f"{self.shape} {self.below}", low=0, high=1, meaning="class probabilities (floats), one for each score")
+        return Distribution(f"{self.shape} {self.below}")
 
 
 @dataclass(frozen=True)
@@ -175,8 +207,16 @@ def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_in
             raise ValueError(f'"{name}" is on {value.device}, expected {first.device} like the other tensors: move it with .to()')
         if not _bind(domain, value.shape, sizes, class_dim):
             raise _misfit(name, domain, value, sizes, given, class_dim)
-        if domain.kind == "number" or debugging():
+        if (domain.checked and value.numel() and not _inside(domain, value)) or debugging():
             _check_values(name, domain, value, sizes, given, ignore_index, class_dim)
+
+
+def _inside(domain: Domain, value: Tensor) -> bool:
+    """False only where somebody looked and saw a value outside, or a NaN."""
+    if torch.compiler.is_compiling() or value.device.type != "cpu":
+        return True
+    inside = domain.within(value)
+    return inside is None or peek(inside) is not False
 
 
 def _accept_scalar(name: str, domain: Domain, value: object) -> None:

@@ -65,8 +65,13 @@ def reduce(
     if normalizer is not None:
         return _divide(value.sum(), _checked(normalizer))
     if weight is None and counts is None:
-        return value.mean() if value.numel() else value.sum()
+        return _plain_mean(value)
     return _divide(value.sum(), (cast("Tensor", weight) if counts is None else counts).sum())
+
+
+def _plain_mean(value: Tensor) -> Tensor:
+    # the gradient of mean() is a full tensor of 1 / n, that of sum() / n one number; the first has a step less
+    return value.mean() if 0 < value.numel() < 65536 else value.sum() / max(value.numel(), 1)
 
 
 def _checked(normalizer: Tensor | float) -> Tensor | float:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, between, working
-from ..core.domain import ClassTarget, Logits, Weight
+from ..core.domain import ClassTarget, Distribution, Logits, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
-from ..ops.margin import class_last, class_rows, log_softmax, margin
+from ..ops.margin import class_last, class_rows, log_softmax, margin, negative_log_likelihood
 
 __all__ = ["CrossEntropyLoss", "cross_entropy"]
 
@@ -54,7 +54,8 @@ def _constant(prior: Sequence[float] | Tensor, label_smoothing: float = 0.0) -> 
     sample={"input": Logits(), "target": ClassTarget(), "weight": Weight("C", meaning="one weight for each class")},
     reference=_paper,
     laws=("nonnegative", "shift_invariant"),
-    variants=({}, {"label_smoothing": 0.1}, {"label_smoothing": 0.1, "weight": Weight("C")}, {"target": Logits()}),
+    variants=({}, {"label_smoothing": 0.1}, {"label_smoothing": 0.1, "weight": Weight("C")}, {"target": Distribution()},
+        {"target": Distribution(), "weight": Weight("C"), "label_smoothing": 0.2, "z_loss": 0.1}),
     chance=_chance,
     constant=_constant,
     floor=_floor,
@@ -107,9 +108,10 @@ def cross_entropy(
         lse = input.logsumexp(-1) if z_loss else None
     else:
         index, row = class_rows(target, input.shape[-1], ignore_index, input.dtype)
-        own, rest = margin(input, index, row)
-        value, counts = -F.logsigmoid(own - rest), row
-        lse = torch.logaddexp(own, rest) if z_loss or label_smoothing else None
+        value, counts, lse = negative_log_likelihood(input, index, row), row, None
+        if z_loss or label_smoothing:
+            own, rest = margin(input, index, row)
+            value, lse = -F.logsigmoid(own - rest), torch.logaddexp(own, rest)
         if weight is not None:
             counts = weight[index] if row is None else weight[index] * row
             value = weight[index] * value

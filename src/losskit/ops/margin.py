@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.check import peek
+from .first_order import first_order
 
-__all__ = ["class_last", "class_rows", "log_softmax", "margin"]
+__all__ = ["class_last", "class_rows", "log_softmax", "margin", "negative_log_likelihood"]
 
 
 def class_last(input: Tensor, class_dim: int) -> Tensor:
@@ -25,6 +26,8 @@ def class_rows(target: Tensor, classes: int, ignore_index: int, dtype: torch.dty
     Raises:     IndexError for a target outside [0, classes) that is not ``ignore_index``.
     """
     index, counts = target.long(), None
+    if _all_inside(index, classes) and not 0 <= ignore_index < classes:
+        return index, None
     kept = index != ignore_index
     if not peek(kept.all()):
         index, counts = torch.where(kept, index, 0), kept.to(dtype)
@@ -42,55 +45,74 @@ def class_rows(target: Tensor, classes: int, ignore_index: int, dtype: torch.dty
     return index, counts
 
 
+def _all_inside(index: Tensor, classes: int) -> bool:
+    """Whether every index is seen to be a class: the one look that most calls need."""
+    if torch.compiler.is_compiling() or index.device.type != "cpu" or not index.numel():
+        return False
+    low, high = torch.aminmax(index)
+    try:
+        return int(low) >= 0 and int(high) < classes
+    except RuntimeError:  # vmap and fake tensors have no value to look at
+        return False
+
+
 def margin(input: Tensor, index: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """own = input[..., index], rest = logsumexp of the other scores; both (*), in float64 where the device has it.
 
-    The difference of the two keeps the digits that ``logsumexp(input) - own`` loses when the row is confident. What is
-    not in ``counts`` (rows that count 0) may be NaN, and gets a gradient of zero. With no other score, rest is the
-    lowest float.
+    The difference of the two keeps the digits that ``logsumexp(input) - own`` loses when the row is confident. Rows
+    that count 0 may hold NaN, and get a gradient of zero. With no other score, rest is the lowest float.
 
     Shape:      input (*, C), index (*) in [0, C), counts (*) -> (*), (*)
     """
-    own, rest, _ = _Margin.apply(input, index.unsqueeze(-1), counts)
-    return own, rest
+    own = input.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+    return _wide(own if counts is None else torch.where(counts != 0, own, 0)), first_order(_rest, _rest_kernel, input, index, counts)
+
+
+def negative_log_likelihood(input: Tensor, index: Tensor, counts: Tensor | None = None) -> Tensor:
+    """-logsigmoid(own - rest), (*) in the dtype of ``input``, in one step."""
+    return first_order(_nll, _nll_kernel, input, index, counts)
 
 
 def log_softmax(input: Tensor) -> Tensor:
     """torch's log_softmax with an exact largest entry, which torch rounds to zero when the row is confident."""
     top = input.detach().argmax(-1)
-    own, rest = margin(input, top)
-    exact = F.logsigmoid(own - rest).to(input.dtype)
+    exact = -negative_log_likelihood(input, top)
     return F.log_softmax(input, -1).scatter(-1, top.unsqueeze(-1), exact.unsqueeze(-1))
 
 
-class _Margin(torch.autograd.Function):
-    """own, rest and the others' softmax, of which d rest = sum_j others_j d z_j; double backward recomputes."""
+def _rest(input: Tensor, index: Tensor, counts: Tensor | None) -> Tensor:
+    others = _without(input, index, counts)
+    top = others.detach().amax(-1, keepdim=True)
+    # the difference to own is taken in float64, where it is exact
+    return _wide(top.squeeze(-1)) + _wide((others - top).exp().sum(-1).log())
 
-    generate_vmap_rule = True
 
-    @staticmethod
-    def forward(input: Tensor, index: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        own, others = input.gather(-1, index).squeeze(-1), _without(input, index, counts)
-        softmax = others.softmax(-1)
-        # top + log(sum of exp(z - top)): the difference to own is taken in float64, where it is exact
-        rest = _wide(others.amax(-1)) - softmax.amax(-1).log()
-        return _wide(own if counts is None else torch.where(counts != 0, own, 0)), rest, softmax
+def _rest_kernel(input: Tensor, index: Tensor, counts: Tensor | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """d rest = the softmax of the others."""
+    others = _without(input, index, counts)
+    softmax = others.softmax(-1)
+    rest = _wide(others.amax(-1)).sub_(softmax.amax(-1).log_())  # the largest of a softmax is 1 / sum exp(z - top)
+    return rest, lambda grad: softmax * grad.to(softmax.dtype).unsqueeze(-1)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        input, index, counts = inputs
-        ctx.mark_non_differentiable(output[2])
-        ctx.save_for_backward(input, index, counts, output[2])
-        ctx.set_materialize_grads(True)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        input, index, counts, softmax = ctx.saved_tensors
-        own, rest = (g.to(input.dtype).unsqueeze(-1) for g in grads[:2])
-        if torch.is_grad_enabled():  # somebody differentiates the gradient: it must be a function of input
-            softmax = _without(input, index, counts).softmax(-1)
-            return (softmax * rest).scatter(-1, index, own), None, None
-        return (softmax * rest).scatter_(-1, index, own), None, None
+def _nll(input: Tensor, index: Tensor, counts: Tensor | None) -> Tensor:
+    own = input.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+    own = own if counts is None else torch.where(counts != 0, own, 0)
+    return -F.logsigmoid(_wide(own) - _rest(input, index, counts)).to(input.dtype)
+
+
+def _nll_kernel(input: Tensor, index: Tensor, counts: Tensor | None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """d nll = (1 - p_y) (softmax of the others - onehot)."""
+    column = index.unsqueeze(-1)
+    own = input.gather(-1, column).squeeze(-1)
+    others = _without(input, index, counts)
+    slope = others.softmax(-1)
+    u = _wide(own if counts is None else torch.where(counts != 0, own, 0)) - others.amax(-1)
+    u = u.add_(slope.amax(-1).log_())
+    slope.scatter_(-1, column, -1)
+    nll = F.logsigmoid(u).neg_()
+    wrong = u.neg_().sigmoid_().to(input.dtype)
+    return nll.to(input.dtype), lambda grad: slope * (wrong * grad).unsqueeze(-1)
 
 
 def _without(input: Tensor, index: Tensor, counts: Tensor | None) -> Tensor:
@@ -98,8 +120,8 @@ def _without(input: Tensor, index: Tensor, counts: Tensor | None) -> Tensor:
     # the lowest float, not -inf: with no other score left the softmax stays a number
     lowest = torch.finfo(input.dtype).min
     if counts is None:
-        return input.scatter(-1, index, lowest)
-    return torch.where(counts.unsqueeze(-1) != 0, input, 0).scatter(-1, index, lowest)
+        return input.scatter(-1, index.unsqueeze(-1), lowest)
+    return torch.where(counts.unsqueeze(-1) != 0, input, 0).scatter(-1, index.unsqueeze(-1), lowest)
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -1,0 +1,167 @@
+"""The laws that a card claims by name, and the reference numbers it states."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from cases import Case, draw
+from laws import LAWS, NONE, Variant, gradients, same
+from torch import Tensor
+
+from losskit.core.card import Card, Level
+
+CLAIMS = ("nonnegative", "zero_at_target", "symmetric", "convex", "shift_invariant", "mirror", "bounded_gradient")
+
+
+def claim(card: Card, name: str) -> bool:
+    return name in card.laws
+
+
+def nonnegative(card: Card, variant: Variant) -> None:
+    for seed in range(20):
+        assert (draw(card, variant, seed=seed).value(**NONE) >= 0).all()
+
+
+def zero_at_target(card: Card, variant: Variant) -> None:
+    case = draw(card, variant)
+    perfect = case.replaced(input=case.tensors["target"].clone())
+    same(perfect.value(**NONE), torch.zeros_like(perfect.value(**NONE)), 1e-12)
+    for gradient in gradients(perfect):
+        same(gradient, torch.zeros_like(gradient), 1e-9)
+
+
+def symmetric(card: Card, variant: Variant) -> None:
+    case = draw(card, variant)
+    swapped = case.replaced(input=case.tensors["target"], target=case.tensors["input"])
+    same(swapped.value(**NONE), case.value(**NONE))
+
+
+def convex(card: Card, variant: Variant) -> None:
+    for seed in range(20):
+        one, other = draw(card, variant, seed=seed), draw(card, variant, seed=seed + 100)
+        ends = [one.value(**NONE), one.replaced(input=other.tensors["input"]).value(**NONE)]
+        middle = one.replaced(input=(one.tensors["input"] + other.tensors["input"]) / 2)
+        assert (middle.value(**NONE) <= (ends[0] + ends[1]) / 2 + 1e-12).all()
+
+
+def shift_invariant(card: Card, variant: Variant) -> None:
+    if variant.get("z_loss"):
+        return
+    case = draw(card, variant)
+    shift = 7 * torch.randn(len(case.tensors["input"]), 1, dtype=torch.float64)
+    same(case.replaced(input=case.tensors["input"] + shift).value(**NONE), case.value(**NONE), 1e-9)
+
+
+def mirror(card: Card, variant: Variant) -> None:
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
+        case = draw(card, variant, dtype=dtype)
+        grid = torch.linspace(-90, 90, 6, dtype=dtype)
+        one = case.replaced(input=grid, target=torch.ones(6, dtype=dtype)).value(**NONE)
+        zero = case.replaced(input=-grid, target=torch.zeros(6, dtype=dtype)).value(**NONE)
+        torch.testing.assert_close(one, zero, rtol=tolerance, atol=0)
+
+
+def bounded_gradient(card: Card, variant: Variant) -> None:
+    case = draw(card, variant)
+    near = max(float(g.abs().max()) for g in gradients(case.replaced(input=case.tensors["input"] * 10), reduction="sum"))
+    far = max(float(g.abs().max()) for g in gradients(case.replaced(input=case.tensors["input"] * 1e6), reduction="sum"))
+    assert far <= 2 * near + 1
+
+
+for _name in CLAIMS:
+
+    def _law(card: Card, variant: Variant, name: str = _name) -> None:
+        if claim(card, name):
+            globals()[name](card, variant)
+
+    LAWS[_name] = _law
+
+
+def stated(card: Card, level: Level, variant: Variant, **known: Any) -> float | None:
+    """The level under the facts that are known and the options of the variant; None if it needs a fact that is not known."""
+    parameters = inspect.signature(level).parameters
+    facts = {**known, **{k: v for k, v in variant.items() if not hasattr(v, "draw")}}
+    if any(p.default is p.empty and n not in facts for n, p in parameters.items()):
+        return None
+    if any(hasattr(v, "draw") for v in variant.values()) or any(k not in parameters for k in variant):
+        return None  # an option the level does not know of: it says nothing about this variant
+    return float(level(**{n: facts[n] for n in parameters if n in facts}))
+
+
+def facts_of(case: Case) -> dict[str, Any]:
+    """What can be known of the data of a case: classes, their frequencies, the target itself."""
+    target = case.tensors.get("target")
+    facts: dict[str, Any] = {"num_classes": case.sizes["C"], "target": target}
+    if target is not None and not target.is_floating_point():
+        facts["prior"] = torch.bincount(target, minlength=int(case.sizes["C"])).double()  # type: ignore[arg-type]  # a letter
+    elif target is not None and ((target == 0) | (target == 1)).all():
+        facts["prior"] = float(target.mean())
+    return facts
+
+
+def minimum(case: Case, *, constant: bool) -> float:
+    """The lowest mean loss over the learnable tensors: free for each row, or one constant for all rows."""
+    shapes = {n: t.shape[1:] if constant else t.shape for n, t in case.learnable().items()}
+    free = [torch.zeros(s, dtype=torch.float64, requires_grad=True) for s in shapes.values()]
+    search = torch.optim.LBFGS(free, lr=1, max_iter=400, tolerance_grad=1e-12, tolerance_change=1e-14, line_search_fn="strong_wolfe")
+
+    def filled() -> Tensor:
+        values = {n: v.expand(case.tensors[n].shape) for n, v in zip(shapes, free, strict=True)}
+        return case.replaced(**values).value()
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        loss = filled()
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        search.step(closure)  # type: ignore[no-untyped-call]  # torch leaves step untyped
+    return float(filled().detach())
+
+
+def hard(case: Case) -> Case:
+    """The case with 0/1 targets where the target is a float between 0 and 1."""
+    domain = case.card.sample.get("target")
+    if domain is not None and getattr(domain, "low", None) == 0 and getattr(domain, "high", None) == 1:
+        target = case.tensors["target"]
+        if not target.is_floating_point() or target.ndim > 1:
+            return case
+        return case.replaced(target=(torch.arange(len(target)) % 3 == 0).to(target.dtype))
+    return case
+
+
+def chance_is_what_zeros_give(card: Card, variant: Variant) -> None:
+    if card.chance is None:
+        return
+    case = hard(draw(card, variant, batch=(30,)))
+    level = stated(card, card.chance, variant, **facts_of(case))
+    if level is not None:
+        zeros = case.replaced(**{n: torch.zeros_like(t) for n, t in case.learnable().items()})
+        same(zeros.value(), torch.tensor(level, dtype=torch.float64), 1e-9)
+
+
+def constant_is_the_best_constant(card: Card, variant: Variant) -> None:
+    if card.constant is None:
+        return
+    case = hard(draw(card, variant, batch=(31,)))
+    level = stated(card, card.constant, variant, **facts_of(case))
+    if level is not None:
+        assert abs(minimum(case, constant=True) - level) < 2e-4 * (1 + abs(level)), f"{minimum(case, constant=True)} is not {level}"
+
+
+def floor_is_reached_and_never_passed(card: Card, variant: Variant) -> None:
+    if card.floor is None:
+        return
+    case = hard(draw(card, variant, batch=(8,)))
+    level = stated(card, card.floor, variant, **facts_of(case))
+    if level is not None:
+        for seed in range(10):
+            assert hard(draw(card, variant, seed=seed)).value() >= level - 1e-9
+        assert -1e-9 <= minimum(case, constant=False) - level < 2e-3, f"{minimum(case, constant=False)} is not {level}"
+
+
+for _law_ in (chance_is_what_zeros_give, constant_is_the_best_constant, floor_is_reached_and_never_passed):
+    LAWS[_law_.__name__] = _law_

@@ -1,0 +1,350 @@
+"""The contract of every loss, one function a law: each takes a card and one of its variants and asserts."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+import io
+import math
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from cases import Case, draw
+from torch import Tensor
+
+import losskit
+from losskit.core.card import SECTIONS, TASKS, Card
+
+Variant = Mapping[str, Any]
+Law = Callable[[Card, Variant], None]
+LAWS: dict[str, Law] = {}
+NONE: dict[str, str] = {"reduction": "none"}
+
+
+def law(function: Law) -> Law:
+    """Register a law by its name."""
+    LAWS[function.__name__] = function
+    return function
+
+
+def same(got: Tensor, wanted: Tensor, tolerance: float = 1e-10) -> None:
+    """Equal shape, and values equal within ``tolerance``, relative to 1 + |wanted|; NaN equals NaN."""
+    torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True, check_dtype=False)
+
+
+def refused(error: type[Exception], call: Callable[[], object]) -> str:
+    """The message of the error that the call must raise."""
+    try:
+        call()
+    except error as problem:
+        return str(problem)
+    except Exception as other:
+        raise AssertionError(f"raised {type(other).__name__} instead of {error.__name__}: {other}") from other
+    raise AssertionError(f"raised nothing, expected {error.__name__}")
+
+
+def gradients(case: Case, **options: Any) -> list[Tensor]:
+    """The gradients of the learnable tensors of the summed loss."""
+    ready, leaves = case.with_grad()
+    return list(torch.autograd.grad(ready.value(**options).sum(), leaves))
+
+
+def takes(card: Card, name: str, shape: str = "*") -> bool:
+    """Whether the loss has this optional tensor with leading axes."""
+    return name in card.sample and name in card.options and card.sample[name].shape == shape
+
+
+def own_options(case: Case) -> dict[str, Any]:
+    return {k: v for k, v in case.options.items() if k != "reduction"}
+
+
+@law
+def value_is_the_reference(card: Card, variant: Variant) -> None:
+    for seed in range(3):
+        case = draw(card, variant, seed=seed)
+        wanted = card.reference(*case.tensors.values(), **own_options(case))
+        assert wanted.dtype == torch.float64
+        same(case.value(**NONE), wanted, 1e-9)
+        single = case.to(torch.float32)
+        truth = card.reference(*single.tensors.values(), **own_options(single))
+        same(single.value(**NONE).double(), truth.double(), 3e-5)
+
+
+@law
+def gradient_is_the_derivative(card: Card, variant: Variant) -> None:
+    case, leaves = draw(card, variant, batch=(4,)).with_grad()
+    names = list(case.learnable())
+    assert torch.autograd.gradcheck(lambda *t: case.replaced(**dict(zip(names, t, strict=True))).value(**NONE), leaves)
+
+
+@law
+def second_gradient_is_the_derivative(card: Card, variant: Variant) -> None:
+    case, leaves = draw(card, variant, batch=(3,)).with_grad()
+    names = list(case.learnable())
+    assert torch.autograd.gradgradcheck(lambda *t: case.replaced(**dict(zip(names, t, strict=True))).value(), leaves, atol=1e-4)
+
+
+@law
+def module_is_the_function(card: Card, variant: Variant) -> None:
+    case = draw(card, variant)
+    assert card.module is not None, f"{card.name} has no module"
+    module = card.module(**case.options)
+    twins = [module, pickle.loads(pickle.dumps(module)), copy.deepcopy(module)]
+    buffer = io.BytesIO()
+    torch.save(module.state_dict(), buffer)
+    for twin in twins:
+        same(twin(*case.tensors.values()), case.value(), 0)
+    assert repr(module).startswith(card.module.__name__)
+    assert set(module.state_dict()) == {k for k, v in case.options.items() if isinstance(v, Tensor)}
+
+
+@law
+def reductions_agree(card: Card, variant: Variant) -> None:
+    case = draw(card, variant, weight=takes(card, "weight"))
+    each, total, mean = (case.value(reduction=r) for r in ("none", "sum", "mean"))
+    parts = losskit.parts(card.function, *case.tensors.values(), **case.options)
+    assert total.shape == mean.shape == parts.total.shape == parts.weight.shape == ()
+    same(each.sum(), total)
+    same(parts.total, total)
+    same(mean, total / parts.weight)
+    same(case.value(normalizer=7.0), total / 7)
+    same(case.value(normalizer=torch.tensor(7.0)), total / 7)
+    refused(ValueError, lambda: case.value(reduction="average"))
+
+
+@law
+def parts_add_up(card: Card, variant: Variant) -> None:
+    if "whole_batch" in card.laws:
+        return
+    case = draw(card, variant, weight=takes(card, "weight"), mask=takes(card, "mask"))
+    pieces = [case.mapped(lambda t, a=a, b=b: t[a:b]) for a, b in ((0, 1), (1, 4), (4, 6), (6, 6))]
+    found = [losskit.parts(card.function, *p.tensors.values(), **p.options) for p in pieces]
+    total, weight = sum(p.total for p in found), sum(p.weight for p in found)
+    same(torch.as_tensor(total / weight), case.value())
+
+
+@law
+def weights_multiply(card: Card, variant: Variant) -> None:
+    if not takes(card, "weight") or "whole_batch" in card.laws:
+        return
+    case = draw(card, variant, weight=True)
+    weight = case.options["weight"]
+    bare = Case(card, case.tensors, {k: v for k, v in case.options.items() if k != "weight"})
+    same(case.value(**NONE), weight * bare.value(**NONE))
+    same(case.value(), (weight * bare.value(**NONE)).sum() / weight.sum())
+    doubled = losskit.parts(card.function, *case.tensors.values(), **{**case.options, "weight": 2 * weight})
+    same(doubled.total / doubled.weight, case.value())
+
+
+def hidden(card: Card, variant: Variant) -> tuple[Case, Case, Tensor] | None:
+    """A case with some elements hidden, the same with NaN and inf under the mask, and what is visible (or None)."""
+    for name in ("mask", "weight"):
+        if takes(card, name):
+            case = draw(card, variant, **{name: True})
+            seen = torch.tensor([True, False, True, True, False, True])
+            case.options[name] = seen if name == "mask" else case.options[name] * seen
+            break
+    else:
+        if "ignore_index" not in card.options or case_has_floats(card, variant):
+            return None
+        case = draw(card, variant)
+        target = case.tensors["target"].clone()
+        rows = torch.zeros(len(target), dtype=torch.bool)
+        rows[[1, 4]] = True
+        target[rows] = -100
+        case, seen = case.replaced(target=target), ~rows
+    spoiled = {n: spoil(t, seen) for n, t in case.tensors.items() if t.is_floating_point() and card.sample[n].axes[0]}
+    return case, case.replaced(**spoiled), seen
+
+
+def case_has_floats(card: Card, variant: Variant) -> bool:
+    return draw(card, variant).tensors["target"].is_floating_point()
+
+
+def spoil(tensor: Tensor, seen: Tensor) -> Tensor:
+    shape = (-1,) + (1,) * (tensor.ndim - 1)
+    bad = torch.full_like(tensor, math.nan)
+    bad[1:2] = math.inf
+    return torch.where(seen.reshape(shape), tensor, bad)
+
+
+@law
+def what_is_masked_is_invisible(card: Card, variant: Variant) -> None:
+    if (found := hidden(card, variant)) is None:
+        return
+    case, spoiled, seen = found
+    for reduction in ("none", "sum", "mean"):
+        same(spoiled.value(reduction=reduction), case.value(reduction=reduction), 0)
+    for gradient, clean in zip(gradients(spoiled), gradients(case), strict=True):
+        same(gradient, clean, 0)
+        if gradient.shape[:1] == seen.shape:
+            assert not gradient[~seen].any(), "what is masked has a gradient"
+    if "whole_batch" not in card.laws:
+        same(spoiled.mapped(lambda t: t[seen]).value(), case.value())
+
+
+@law
+def nothing_to_learn_is_a_connected_zero(card: Card, variant: Variant) -> None:
+    cases = [draw(card, variant, batch=(0,))]
+    for name in ("mask", "weight"):
+        if takes(card, name):
+            case = draw(card, variant, **{name: True})
+            cases.append(case.replaced(**{name: torch.zeros_like(case.options[name])}))
+    if "ignore_index" in card.options and not case_has_floats(card, variant):
+        case = draw(card, variant)
+        cases.append(case.replaced(target=torch.full_like(case.tensors["target"], -100)))
+    for case in cases:
+        ready, leaves = case.with_grad()
+        for reduction in ("mean", "sum"):
+            value = ready.value(reduction=reduction)
+            assert value.shape == () and value.item() == 0, f"{value} is not 0"
+            assert value.requires_grad, "the zero is not connected to the graph"
+            for gradient in torch.autograd.grad(value, leaves):
+                assert gradient is not None and not gradient.any()
+
+
+@law
+def rows_do_not_know_each_other(card: Card, variant: Variant) -> None:
+    if "whole_batch" in card.laws:
+        return
+    case = draw(card, variant)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    same(case.mapped(lambda t: t[order]).value(**NONE), case.value(**NONE)[order])
+    same(case.mapped(lambda t: t[:1]).value(**NONE), case.value(**NONE)[:1])
+    if card.task != "segmentation":  # there the axes after the first are pixels
+        flat = case.value(**NONE)
+        same(case.mapped(lambda t: t.reshape(2, 3, *t.shape[1:])).value(**NONE), flat.reshape(2, 3, *flat.shape[1:]))
+
+
+@law
+def half_precision_is_computed_in_float32(card: Card, variant: Variant) -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        case = draw(card, variant).to(dtype)
+        value = case.value()
+        assert value.dtype == torch.float32
+        same(value, case.to(torch.float32).value(), 1e-6)
+        for gradient, exact in zip(gradients(case), gradients(case.to(torch.float32)), strict=True):
+            assert gradient.dtype == dtype
+            same(gradient.float(), exact, 1e-2)
+        with torch.autocast("cpu", torch.bfloat16):
+            same(case.to(torch.float32).value(), case.to(torch.float32).value(), 0)
+            assert case.to(torch.float32).value().dtype == torch.float32
+    single, double = draw(card, variant, dtype=torch.float32), draw(card, variant)
+    assert (single.value().dtype, double.value().dtype) == (torch.float32, torch.float64)
+
+
+@law
+def autocast_changes_nothing(card: Card, variant: Variant) -> None:
+    case = draw(card, variant, dtype=torch.float32)
+    outside = case.value(**NONE)
+    with torch.autocast("cpu", torch.bfloat16):
+        same(case.value(**NONE), outside, 0)
+
+
+@law
+def extreme_inputs_stay_finite(card: Card, variant: Variant) -> None:
+    for dtype in (torch.float32, torch.float64):
+        case = draw(card, variant, dtype=dtype)
+        for size in (1e-30, 1e-4, 30.0, 120.0, 1e4):
+            scaled = {n: t.sign() * min(size, card.sample[n].extreme) for n, t in case.learnable().items()}
+            for gradient in gradients(case.replaced(**scaled)):
+                assert gradient.isfinite().all(), f"gradient {gradient} at {size}"
+            assert case.replaced(**scaled).value(**NONE).isfinite().all(), f"value at {size}"
+
+
+@law
+def nan_is_shown(card: Card, variant: Variant) -> None:
+    case = draw(card, variant)
+    name, tensor = next(iter(case.learnable().items()))
+    bad = tensor.clone()
+    bad[(0,) * bad.ndim] = math.nan
+    assert case.replaced(**{name: bad}).value().isnan(), "a NaN in a valid input was hidden"
+
+
+@law
+def arguments_are_left_alone(card: Card, variant: Variant) -> None:
+    case = draw(card, variant, weight=takes(card, "weight"), mask=takes(card, "mask"))
+    before = {n: t.clone() for n, t in case.everything().items()}
+    gradients(case)
+    for name, tensor in case.everything().items():
+        assert torch.equal(tensor, before[name]), f"{name} was changed"
+    strided = case.mapped(lambda t: torch.stack([t, t], -1)[..., 0])
+    same(strided.value(), case.value(), 1e-12)
+    for gradient, wanted in zip(gradients(strided), gradients(case), strict=True):
+        same(gradient, wanted, 1e-12)
+
+
+@law
+def backward_can_run_twice(card: Card, variant: Variant) -> None:
+    case, leaves = draw(card, variant).with_grad()
+    value = case.value()
+    value.backward(retain_graph=True)
+    once = [leaf.grad.clone() for leaf in leaves if leaf.grad is not None]
+    value.backward()
+    assert len(once) == len(leaves)
+    for leaf, gradient in zip(leaves, once, strict=True):
+        assert leaf.grad is not None
+        same(leaf.grad, 2 * gradient, 1e-12)
+
+
+@law
+def compiles_as_one_graph(card: Card, variant: Variant) -> None:
+    torch.compiler.reset()
+    case, leaves = draw(card, variant).with_grad()
+    compiled = torch.compile(card.function, fullgraph=True, backend="aot_eager", dynamic=False)
+    value = compiled(*case.tensors.values(), **case.options)
+    same(value, case.value(), 1e-9)
+    for gradient, wanted in zip(torch.autograd.grad(value, leaves), gradients(case), strict=True):
+        same(gradient, wanted, 1e-9)
+
+
+@law
+def maps_and_differentiates_as_a_function(card: Card, variant: Variant) -> None:
+    case = draw(card, variant, batch=(2, 3))
+    names = [n for n in case.everything() if n in card.sample and card.sample[n].axes[0] and case.everything()[n].ndim > 1]
+    batch = [case.everything()[n] for n in names]
+
+    def one(*tensors: Tensor) -> Tensor:
+        return case.replaced(**dict(zip(names, tensors, strict=True))).value()
+
+    wanted = torch.stack([one(*(t[i] for t in batch)) for i in range(2)])
+    same(torch.func.vmap(one)(*batch), wanted, 1e-9)
+    learnable = [i for i, n in enumerate(names) if n in case.learnable()]
+    slopes = torch.func.vmap(torch.func.grad(one, argnums=tuple(learnable)))(*batch)
+    for i in range(2):
+        leaves = [t[i].clone().requires_grad_(k in learnable) for k, t in enumerate(batch)]
+        found = torch.autograd.grad(one(*leaves), [leaves[k] for k in learnable])
+        for slope, gradient in zip(slopes, found, strict=True):
+            same(slope[i], gradient, 1e-9)
+
+
+@law
+def shapes_are_exact(card: Card, variant: Variant) -> None:
+    case = draw(card, variant, batch=(6,), weight=takes(card, "weight"), mask=takes(card, "mask"))
+    for name, tensor in case.everything().items():
+        if name not in card.sample or tensor.ndim == 0:
+            continue
+        if len(case.everything()) > 1:
+            message = refused(losskit.ShapeError, lambda n=name, t=tensor: case.replaced(**{n: t.unsqueeze(-1)}).value())
+            assert '"' in message and "expected" in message
+            refused(losskit.ShapeError, lambda n=name, t=tensor: case.replaced(**{n: t[:-1]}).value())
+        refused(TypeError, lambda n=name, t=tensor: case.replaced(**{n: t.to(torch.complex64)}).value())
+        refused(TypeError, lambda n=name, t=tensor: case.replaced(**{n: t.tolist()}).value())
+    name, tensor = next(iter(case.learnable().items()))
+    assert ".float()" in refused(TypeError, lambda: case.replaced(**{name: tensor.long()}).value())
+
+
+@law
+def card_and_docstring_are_whole(card: Card, variant: Variant) -> None:
+    assert card.task in TASKS
+    assert list(card.sections) == list(SECTIONS), f"sections are {list(card.sections)}"
+    assert all(card.sections.values()) and card.summary.endswith(".")
+    runner = doctest.DocTestRunner(verbose=False)
+    names = {"torch": torch, "losskit": losskit, "math": math, "F": F}
+    found = doctest.DocTestFinder().find(card.function.__wrapped__, card.name, globs=names)  # type: ignore[attr-defined]  # functools.wraps sets it
+    assert sum(len(test.examples) for test in found) > 0
+    for test in found:
+        assert runner.run(test).failed == 0, f"the example of {card.name} fails"
