@@ -26,8 +26,10 @@ class Loss(nn.Module):
     function: ClassVar[Callable[..., Tensor]]
     options: ClassVar[inspect.Signature]
 
-    def __init_subclass__(cls, *, function: Callable[..., Tensor], **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, function: Callable[..., Tensor] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if function is None:  # a user's subclass of a finished module
+            return
         taken = inspect.signature(function).parameters.values()
         cls.function = staticmethod(function)
         cls.options = inspect.Signature([p for p in taken if p.kind is p.KEYWORD_ONLY])
