@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all check lint types docs bench clean
+.PHONY: help demo test test-all check lint types sizes verify docs bench clean
 
 help:  ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -22,3 +22,37 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+demo: $(VENV)/.runtime  ## which loss is right and why, on real data: tables here, curves in report.html
+	@$(BIN)/losskit demo --html report.html
+
+test: $(VENV)/.dev  ## the tests (minutes)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: $(VENV)/.dev  ## the tests, the slow ones too
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
+
+check: lint types sizes test  ## all that CI runs but the slow tests and the docs
+
+lint: $(VENV)/.dev  ## ruff
+	$(BIN)/ruff check src tests benchmarks docs tools
+	$(BIN)/ruff format --check src tests benchmarks docs tools
+
+types: $(VENV)/.dev  ## pyright strict (basedpyright brings its own node), mypy --strict
+	$(BIN)/basedpyright
+	$(BIN)/mypy
+
+sizes: $(VENV)/.dev  ## lines a file and a function, suppressions in the tree
+	$(BIN)/python tools/sizes.py
+
+verify: $(VENV)/.runtime  ## recompute every number our documents print
+	$(BIN)/losskit verify
+
+docs: $(VENV)/.dev  ## the documentation, into docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+bench: $(VENV)/.dev  ## ours against torch, side by side, into benchmarks/results
+	$(BIN)/python benchmarks/against_torch.py
+
+clean:  ## remove what make made
+	rm -rf $(VENV) docs/_build docs/losses report.html

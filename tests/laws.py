@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import doctest
+import inspect
 import io
 import math
 import pickle
@@ -344,7 +345,7 @@ def card_and_docstring_are_whole(card: Card, variant: Variant) -> None:
     assert all(card.sections.values()) and card.summary.endswith(".")
     runner = doctest.DocTestRunner(verbose=False)
     names = {"torch": torch, "losskit": losskit, "math": math, "F": F}
-    found = doctest.DocTestFinder().find(card.function.__wrapped__, card.name, globs=names)  # type: ignore[attr-defined]  # functools.wraps sets it
+    found = doctest.DocTestFinder().find(inspect.unwrap(card.function), card.name, globs=names)
     assert sum(len(test.examples) for test in found) > 0
     for test in found:
         assert runner.run(test).failed == 0, f"the example of {card.name} fails"

@@ -1,0 +1,1 @@
+"""Seeing a loss: its value and its gradient over one moving prediction."""

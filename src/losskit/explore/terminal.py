@@ -1,0 +1,45 @@
+"""A curve in the terminal: braille dots, two panels, any width."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .curves import Curve
+
+__all__ = ["plot"]
+
+# the eight dots of a braille cell, by row and column of the cell
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+
+
+def plot(curve: Curve, *, width: int = 72, height: int = 8) -> str:
+    """The value above, the gradient below, with the lowest and highest number beside each and x underneath."""
+    panels = [_panel(title, y, width, height) for title, y in (("value", curve.value), ("gradient", curve.gradient))]
+    low, high = float(curve.x[0]), float(curve.x[-1])
+    gap = " " * max(1, width - 12 - len(f"{low:g}{high:g}"))
+    return "\n".join([*panels, f"{'':>11}{low:g}{gap}{high:g}", f"{'':>11}{curve.axis}"])
+
+
+def _panel(title: str, y: Tensor, width: int, height: int) -> str:
+    columns, rows = 2 * (width - 12), 4 * height
+    finite = y[y.isfinite()]
+    low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (0.0, 1.0)
+    span = high - low or 1.0
+    cells = [[0x2800] * (width - 12) for _ in range(height)]
+    previous = None
+    for column in range(columns):
+        at = float(y[round(column * (len(y) - 1) / max(columns - 1, 1))])
+        row = rows - 1 - round((min(max(at, low), high) - low) / span * (rows - 1)) if at == at else None
+        if row is not None:
+            for r in _between(previous, row):
+                cells[r // 4][column // 2] |= _DOTS[r % 4][column % 2]
+        previous = row
+    labels = [f"{high:10.4g} ", *[" " * 11] * (height - 2), f"{low:10.4g} "]
+    return "\n".join([f"{'':>11}{title}", *(label + "".join(map(chr, line)) for label, line in zip(labels, cells, strict=True))])
+
+
+def _between(previous: int | None, row: int) -> range:
+    """The rows from the last dot to this one, so that a steep curve stays a line."""
+    if previous is None or previous == row:
+        return range(row, row + 1)
+    return range(row, previous) if row < previous else range(previous + 1, row + 1)

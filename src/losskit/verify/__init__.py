@@ -1,0 +1,1 @@
+"""Recomputes every number that our documents print, beside torch's answer to the same input."""

@@ -1,0 +1,71 @@
+"""A claim: what we say, how to recompute it, what torch says, and the truth."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Answer", "Claim", "Finding", "answer", "text"]
+
+Answer = float | str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``ours`` must be within ``tolerance`` (relative; absolute where the truth is 0) of ``truth``.
+
+    A truth in words ("raises ShapeError", "0 with a graph") must be met to the letter. ``torch`` is only shown.
+    """
+
+    group: str
+    about: str
+    truth: Answer
+    ours: Callable[[], Answer]
+    torch: Callable[[], Answer] | None = None
+    tolerance: float = 1e-6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a claim came to on this machine."""
+
+    claim: Claim
+    ours: Answer
+    torch: Answer | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether our answer is the truth, within the tolerance."""
+        return self._right(self.ours)
+
+    def _right(self, found: Answer) -> bool:
+        truth = self.claim.truth
+        if isinstance(truth, str) or isinstance(found, str):
+            return found == truth
+        return abs(found - truth) <= self.claim.tolerance * (abs(truth) or 1.0)
+
+    @property
+    def torch_is_right(self) -> bool | None:
+        """The same judgement on torch's answer; None where torch has no such loss."""
+        return None if self.torch is None else self._right(self.torch)
+
+
+def answer(compute: Callable[[], Answer]) -> Answer:
+    """The result of ``compute``, or the name of what it raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return compute()
+        except Exception as problem:  # whatever it is, it is the answer
+            return f"raises {type(problem).__name__}"
+
+
+def text(value: Answer | None) -> str:
+    """An answer as a table cell: six digits, nothing for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    return "nan" if math.isnan(value) else f"{value:.6g}"

@@ -1,0 +1,84 @@
+"""losskit verify: run every claim, print both columns, say pass or fail with the figure."""
+
+from __future__ import annotations
+
+import json as js
+import platform
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from .. import __version__
+from . import levels, numerics, parity
+from .claim import Finding, answer, text
+
+__all__ = ["findings", "run_verify"]
+
+
+def findings(*, slow: bool = True) -> Iterator[Finding]:
+    """Every claim's outcome on this machine, one after the other; the demos' figures last, they take a minute."""
+    for source in (numerics, levels, parity):
+        for claim in source.claims():
+            yield Finding(claim, answer(claim.ours), None if claim.torch is None else answer(claim.torch))
+    if slow:
+        from . import figures
+
+        for claim in figures.claims():
+            yield Finding(claim, answer(claim.ours), None)
+
+
+def run_verify(*, json: bool) -> int:
+    """Print the table (or JSON) and return 1 if a claim fails."""
+    from rich.console import Console
+
+    err = Console(stderr=True)
+    found: list[Finding] = []
+    with err.status("recomputing every printed number") as status:
+        for finding in findings():
+            found.append(finding)
+            status.update(f"recomputing every printed number: {len(found)} done, at {finding.claim.group}")
+    if json:
+        print(js.dumps(_document(found), indent=2))
+    else:
+        _print(found)
+    return 0 if all(f.passed for f in found) else 1
+
+
+def _document(found: list[Finding]) -> dict[str, object]:
+    rows = [
+        {
+            "group": f.claim.group,
+            "about": f.claim.about,
+            "truth": f.claim.truth,
+            "losskit": f.ours,
+            "torch": f.torch,
+            "tolerance": f.claim.tolerance,
+            "passed": f.passed,
+        }
+        for f in found
+    ]
+    machine = {"losskit": __version__, "torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()}
+    return {"version": 1, "on": machine, "passed": sum(f.passed for f in found), "failed": sum(not f.passed for f in found), "claims": rows}
+
+
+def _print(found: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for group in dict.fromkeys(f.claim.group for f in found):
+        rows = [f for f in found if f.claim.group == group]
+        table = Table(box=None, pad_edge=False, title=group, title_justify="left", title_style="bold", header_style="dim")
+        table.add_column("", no_wrap=True)
+        table.add_column("claim", ratio=1)
+        beside = any(f.torch is not None for f in rows)
+        for column in ("truth", "losskit", *(["torch, or as typed"] if beside else [])):
+            table.add_column(column, justify="right", overflow="fold")
+        for f in rows:
+            mark = "[green]pass[/green]" if f.passed else "[red]FAIL[/red]"
+            table.add_row(mark, f.claim.about, text(f.claim.truth), text(f.ours), *([text(f.torch)] if beside else []))
+        console.print(table)
+        console.print()
+    failed = [f for f in found if not f.passed]
+    print(f"{len(found) - len(failed)} passed, {len(failed)} failed", file=sys.stdout)
