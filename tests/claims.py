@@ -15,6 +15,11 @@ from losskit.core.card import Card, Level
 CLAIMS = ("nonnegative", "zero_at_target", "symmetric", "convex", "shift_invariant", "mirror", "bounded_gradient")
 
 
+def moving(case: Case) -> str:
+    """The name of the prediction: "input", or "mean" where there are several parameters."""
+    return next(iter(case.learnable()))
+
+
 def claim(card: Card, name: str) -> bool:
     return name in card.laws
 
@@ -26,7 +31,7 @@ def nonnegative(card: Card, variant: Variant) -> None:
 
 def zero_at_target(card: Card, variant: Variant) -> None:
     case = draw(card, variant)
-    perfect = case.replaced(input=case.tensors["target"].clone())
+    perfect = case.replaced(**{moving(case): case.tensors["target"].clone()})
     same(perfect.value(**NONE), torch.zeros_like(perfect.value(**NONE)), 1e-12)
     for gradient in gradients(perfect):
         same(gradient, torch.zeros_like(gradient), 1e-9)
@@ -34,15 +39,17 @@ def zero_at_target(card: Card, variant: Variant) -> None:
 
 def symmetric(card: Card, variant: Variant) -> None:
     case = draw(card, variant)
-    swapped = case.replaced(input=case.tensors["target"], target=case.tensors["input"])
+    name = moving(case)
+    swapped = case.replaced(**{name: case.tensors["target"], "target": case.tensors[name]})
     same(swapped.value(**NONE), case.value(**NONE))
 
 
 def convex(card: Card, variant: Variant) -> None:
     for seed in range(20):
         one, other = draw(card, variant, seed=seed), draw(card, variant, seed=seed + 100)
-        ends = [one.value(**NONE), one.replaced(input=other.tensors["input"]).value(**NONE)]
-        middle = one.replaced(input=(one.tensors["input"] + other.tensors["input"]) / 2)
+        name = moving(one)
+        ends = [one.value(**NONE), one.replaced(**{name: other.tensors[name]}).value(**NONE)]
+        middle = one.replaced(**{name: (one.tensors[name] + other.tensors[name]) / 2})
         assert (middle.value(**NONE) <= (ends[0] + ends[1]) / 2 + 1e-12).all()
 
 
@@ -65,8 +72,8 @@ def mirror(card: Card, variant: Variant) -> None:
 
 def bounded_gradient(card: Card, variant: Variant) -> None:
     case = draw(card, variant)
-    near = max(float(g.abs().max()) for g in gradients(case.replaced(input=case.tensors["input"] * 10), reduction="sum"))
-    far = max(float(g.abs().max()) for g in gradients(case.replaced(input=case.tensors["input"] * 1e6), reduction="sum"))
+    name = moving(case)
+    near, far = (float(gradients(case.replaced(**{name: case.tensors[name] * k}), reduction="sum")[0].abs().max()) for k in (10, 1e6))
     assert far <= 2 * near + 1
 
 
@@ -102,14 +109,24 @@ def facts_of(case: Case) -> dict[str, Any]:
 
 
 def minimum(case: Case, *, constant: bool) -> float:
-    """The lowest mean loss over the learnable tensors: free for each row, or one constant for all rows."""
-    shapes = {n: t.shape[1:] if constant else t.shape for n, t in case.learnable().items()}
-    free = [torch.zeros(s, dtype=torch.float64, requires_grad=True) for s in shapes.values()]
+    """The lowest mean loss over the learnable tensors: free for each row, or one constant for all rows.
+
+    From several starts, since a loss that gives up on outliers is flat far from the target.
+    """
+    drawn, target = list(case.learnable().values()), case.tensors.get("target")
+    starts = [[torch.zeros_like(t) for t in drawn], drawn]
+    if target is not None and target.shape == drawn[0].shape:
+        starts.append([target.to(drawn[0].dtype), *starts[0][1:]])
+    return min(descend(case, [t.mean(0) if constant else t for t in start]) for start in starts)
+
+
+def descend(case: Case, start: list[Tensor]) -> float:
+    """The mean loss after a search from ``start``, whose tensors are expanded to the rows of the case."""
+    free = [t.detach().clone().requires_grad_() for t in start]
     search = torch.optim.LBFGS(free, lr=1, max_iter=400, tolerance_grad=1e-12, tolerance_change=1e-14, line_search_fn="strong_wolfe")
 
     def filled() -> Tensor:
-        values = {n: v.expand(case.tensors[n].shape) for n, v in zip(shapes, free, strict=True)}
-        return case.replaced(**values).value()
+        return case.replaced(**{n: v.expand(case.tensors[n].shape) for n, v in zip(case.learnable(), free, strict=True)}).value()
 
     def closure() -> Tensor:
         search.zero_grad()

@@ -11,5 +11,16 @@ from .core.check import debug as debug
 from .core.module import Loss as Loss
 from .core.reduce import Parts as Parts
 from .core.reduce import parts as parts
+from .losses.adaptive import *
 from .losses.cross_entropy import *
+from .losses.crps import *
+from .losses.deviance import *
+from .losses.huber import *
+from .losses.likelihood import *
+from .losses.likelihood_counts import *
+from .losses.quantile import *
+from .losses.redescending import *
 from .losses.regression import *
+from .losses.relative import *
+from .losses.robust import *
+from .losses.robust_named import *

@@ -124,7 +124,7 @@ def _print_card(card: Any) -> None:
     from rich.padding import Padding
 
     from .explore.curves import curve
-    from .explore.terminal import plot
+    from .explore.terminal import plain, plot
 
     console = _console()
     console.print(f"[bold]{card.name}[/bold]  {card.module.__name__}  ({card.task})")
@@ -133,7 +133,9 @@ def _print_card(card: Any) -> None:
         if heading == "Example":
             continue
         console.print(f"[bold]{heading}[/bold]")
-        console.print(Padding(escape(text), (0, 0, 0, 2)), highlight=False)
+        text = plain(text) if heading in ("Formula", "Gradient") else text
+        for line in _paragraphs(text) if heading == "Args" else [" ".join(text.split())]:
+            console.print(Padding(escape(line), (0, 0, 0, 2)), highlight=False)
     levels = _levels(card)
     facts = levels.pop("facts")
     said = [f"{k} {v:.6g}" for k, v in levels.items() if v is not None]
@@ -144,6 +146,17 @@ def _print_card(card: Any) -> None:
     console.print(Padding(escape("import losskit, torch\n" + card.sections["Example"]), (0, 0, 0, 2)), highlight=False)
     console.print()
     console.print(plot(curve(card), width=min(console.width, 84)), highlight=False, markup=False)
+
+
+def _paragraphs(text: str) -> list[str]:
+    """One line an argument: what is indented deeper goes on where the last line stopped."""
+    found: list[str] = []
+    for line in text.splitlines():
+        if found and line.startswith("  "):
+            found[-1] += " " + line.strip()
+        else:
+            found.append(line.strip())
+    return found
 
 
 def _console() -> Any:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor
 
 from .curves import Curve
 
-__all__ = ["plot"]
+__all__ = ["plain", "plot"]
 
 # the eight dots of a braille cell, by row and column of the cell
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+
+_SYMBOLS = {
+    **{name: letter for name, letter in zip("alpha beta gamma delta epsilon eta lambda mu pi rho sigma tau phi theta".split(), "αβγδεηλμπρστφθ", strict=True)},
+    **{"Phi": "Φ", "Gamma": "Γ", "Delta": "Δ", "ell": "ℓ", "partial": "∂", "sum": "Σ", "prod": "∏", "int": "∫", "infty": "∞", "varphi": "φ"},
+    **{"ne": "≠", "neq": "≠", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "in": "∈", "to": "→", "times": "×", "cdot": "·", "pm": "±", "approx": "≈"},
+    **{"varepsilon": "ε", "cup": "∪", "cap": "∩", "setminus": "∖", "cdots": "...", "ldots": "...", "dots": "...", "mid": "|", "propto": "∝", "sqrt": "√"},
+    **{"quad": "  ", "qquad": "  ", "left": "", "right": "", "big": "", "Big": "", "bigl": "", "bigr": "", "displaystyle": "", "circ": "∘"},
+}
+
+
+def plain(latex: str) -> str:
+    """A formula's LaTeX as a line of Unicode that a terminal can show: \\frac{a}{b} is (a)/(b), \\hat y is ŷ."""
+    text = re.sub(r"\\hat\s*\{?(\w)\}?", "\\1\u0302", latex)
+    text = re.sub(r"\\bar\s*\{?(\w)\}?", "\\1\u0304", text)
+    text = re.sub(r"\\(?:mathrm|operatorname|text|mathbf|mathcal)\*?\{([^{}]*)\}", r"\1", text)
+    for _ in range(3):  # fractions in fractions
+        text = re.sub(r"\\[td]?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", text)
+        text = re.sub(r"\\[td]?frac\s*(\w)\s*(\w)", r"\1/\2", text)
+        text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text)
+        text = re.sub(r"_\{([^{}]*)\}", r"_(\1)", text)
+    text = re.sub(r"\\([A-Za-z]+)", lambda m: _SYMBOLS.get(m[1], m[1]), text)
+    return re.sub(r"\\[,;:! ]", " ", text).replace("{", "").replace("}", "").replace("\\|", "‖").replace(" (", "(").replace("^(2)", "²").replace("^2", "²")
 
 
 def plot(curve: Curve, *, width: int = 72, height: int = 8) -> str:

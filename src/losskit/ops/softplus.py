@@ -1,0 +1,51 @@
+"""log(1 + exp(z)) of one score against a target in [0, 1]: both tails exact, in value and in gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .first_order import first_order
+
+__all__ = ["binary_nll"]
+
+# Elements a thread works on at a time: five float32 intermediates of 256 KB stay in its cache.
+_BLOCK = 2**16
+_HALF = torch.tensor(0.5)
+
+
+def binary_nll(input: Tensor, target: Tensor) -> Tensor:
+    """-t log sigmoid(z) - (1 - t) log sigmoid(-z) for targets t in [0, 1].
+
+    value = z ([z > 0] - t) + log1p(exp(-|z|)),  gradient = [z > 0] - t - sign(z) sigmoid(-|z|): no term of either
+    cancels another, so a confident score keeps its digits whichever side it is on.
+
+    Shape:      input (*), target (*) -> (*)
+    """
+    return first_order(_formula, _kernel, input, target)
+
+
+def _formula(input: Tensor, target: Tensor) -> Tensor:
+    return -torch.lerp(F.logsigmoid(-input), F.logsigmoid(input), target)
+
+
+def _kernel(input: Tensor, target: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    value, slope = input.new_empty(input.shape), input.new_empty(input.shape)
+    size = _BLOCK * torch.get_num_threads()
+    if input.device.type != "cpu" or input.numel() <= size:
+        _block(input, target, value, slope)
+    else:
+        for pieces in zip(*(t.reshape(-1).split(size) for t in (input, target, value, slope)), strict=True):
+            _block(*pieces)
+    return value, lambda grad: slope * grad
+
+
+def _block(input: Tensor, target: Tensor, value: Tensor, slope: Tensor) -> None:
+    """Value and gradient of some elements."""
+    sign, far = input.sign(), input.copysign(-1.0)  # far = -|z|
+    torch.add(_HALF, sign, alpha=0.5, out=slope).sub_(target)  # [z > 0] - t, and 1/2 - t at 0
+    torch.exp(far, out=value).log1p_().addcmul_(slope, input)
+    slope.addcmul_(sign, far.sigmoid_(), value=-1)
