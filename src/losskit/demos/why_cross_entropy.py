@@ -195,17 +195,17 @@ def _reached(steps: Tensor, cap: int) -> Cell:
     return measure(steps) if hit == len(steps) else f"not in {cap}" if not hit else f"in {hit} of {len(steps)} splits"
 
 
-def _tables(trained: Trained, adam: Trained, cap: int) -> list[Table]:
-    def rows(of: Trained, starts: Sequence[int]) -> list[list[Cell]]:
-        table: list[list[Cell]] = []
-        for i, start in enumerate(STARTS):
-            for name, (arms, trace) in of.items():
-                if start in starts:
-                    reached = _reached(steps_to_goal(trace.test)[:, i], cap)
-                    final = measure(100 * trace.test[-1, :, i])
-                    table.append([start, name, measure(trace.first[:, i]), arms[i].rate, reached, final])
-        return table
+def _rows(trained: Trained, cap: int) -> list[list[Cell]]:
+    rows: list[list[Cell]] = []
+    for name, (arms, trace) in trained.items():
+        for i, arm in enumerate(arms):
+            reached = _reached(steps_to_goal(trace.test)[:, i], cap)
+            final = measure(100 * trace.test[-1, :, i])
+            rows.append([arm.start, name, measure(trace.first[:, i]), arm.rate, reached, final])
+    return rows
 
+
+def _tables(sgd: Trained, adam: Trained, cap: int) -> list[Table]:
     columns = [
         Column("start b", ".0f"),
         Column("loss"),
@@ -214,20 +214,18 @@ def _tables(trained: Trained, adam: Trained, cap: int) -> list[Table]:
         Column("steps to 90 %", ".0f"),
         Column(f"accuracy at {cap}", ".1f", "%"),
     ]
-    best = "The rate is the best of {} on validation rows of a split that is not reported, for each loss and start on its own."
+    best = "Rates: the best of {} on validation rows of splits that are not reported, for each loss and start on its own."
     return [
-        Table("SGD, each loss at its own best rate", columns, rows(trained, STARTS), best.format(len(SGD_RATES))),
-        Table("The same start with Adam", columns, rows(adam, STARTS[2:]), best.format(len(ADAM_RATES))),
+        Table("SGD, each loss at its own best rate", columns, _rows(sgd, cap), best.format(len(SGD_RATES))),
+        Table("The same with Adam", columns, _rows(adam, cap), best.format(len(ADAM_RATES))),
     ]
 
 
-def _facts(
-    rows: Sequence[tuple[float, float, float]], trained: Trained, adam: Trained
-) -> dict[str, float]:
+def _facts(rows: Sequence[tuple[float, float, float]], sgd: Trained, adam: Trained) -> dict[str, float]:
     facts: dict[str, float] = {}
     for truth, ce, mse in rows:
         facts |= {f"logit_gradient_ce_p{truth:g}": ce, f"logit_gradient_mse_p{truth:g}": mse}
-    for kind, of in (("sgd", trained), ("adam", adam)):
+    for kind, of in (("sgd", sgd), ("adam", adam)):
         for name, (arms, trace) in of.items():
             for i, arm in enumerate(arms):
                 key, steps = f"{SHORT[name]}_{kind}_b{arm.start:g}", steps_to_goal(trace.test)[:, i]
@@ -267,17 +265,17 @@ def why_cross_entropy(tick: Tick, plan: Plan = Plan()) -> Result:
     """Steps to 90 % on handwritten digits from ever more confident mistakes, for cross-entropy and squared error."""
     done = 0
 
-    def trained(rates: Sequence[float], optimiser: Callable[..., torch.optim.Optimizer]) -> dict[str, tuple[list[Arm], Trace]]:
+    def trained(starts: Sequence[float], rates: Sequence[float], optimiser: Optimiser) -> Trained:
         nonlocal done
         found: dict[str, tuple[list[Arm], Trace]] = {}
         for name, loss in LOSSES.items():
-            arms = best_rates(loss, rates, plan, optimiser)
+            arms = best_arms(loss, starts, rates, plan, optimiser)
             found[name] = arms, train(loss, arms, plan.splits, plan.steps, optimiser)
             done += 1
             tick(done / 4)
         return found
 
-    sgd, adam = trained(SGD_RATES, torch.optim.SGD), trained(ADAM_RATES, torch.optim.Adam)
+    sgd, adam = trained(STARTS, SGD_RATES, torch.optim.SGD), trained(STARTS[2:], ADAM_RATES, torch.optim.Adam)
     rows, mistake = textbook()
     facts = _facts(rows, sgd, adam)
     columns = [Column("p of the truth", "g"), Column("cross-entropy", ".4f"), Column("squared error", ".4f"), Column("ratio", ".1f")]

@@ -73,7 +73,8 @@ class AdaptiveRobustLoss(nn.Module):
         at_least("min_scale", min_scale, 0, strict=True)
         at_least("scale", scale, min_scale, strict=True)
         choice("reduction", reduction, ("none", "mean", "sum"))
-        self.num_dims, self.min_scale, self.reduction = num_dims, min_scale, reduction
+        self.num_dims, self.min_scale = num_dims, min_scale
+        self.reduction: Reduction = reduction
         self.alpha_logit = nn.Parameter(torch.full((num_dims,), math.log(alpha / (2 - alpha))))
         self.log_scale = nn.Parameter(torch.full((num_dims,), math.log(scale - min_scale)))
 
@@ -100,7 +101,8 @@ class AdaptiveRobustLoss(nn.Module):
         domains = {"input": Real(), "target": Interval(), "weight": Weight(), "mask": Mask()}
         verify(domains, {"input": input, "target": target, "weight": weight, "mask": mask}, None, -1)
         if self.num_dims > 1 and input.shape[-1:] != (self.num_dims,):
-            raise ShapeError(f'"input" has shape {tuple(input.shape)}, expected (*, {self.num_dims}) to fit num_dims={self.num_dims}')
+            expected = f"(*, {self.num_dims}) to fit num_dims={self.num_dims}"
+            raise ShapeError(f'"input" has shape {tuple(input.shape)}, expected {expected}')
         weight = valid_weight(weight, mask, input.dtype)
         input, target = visible(weight, input, target)
         alpha, scale = self.alpha.to(input.dtype), self.scale.to(input.dtype)

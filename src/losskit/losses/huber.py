@@ -42,6 +42,10 @@ def _huber_constant(target: Tensor, delta: float = 1.0) -> float:
     return lowest_mean(partial(_huber, target=target, delta=delta), target)
 
 
+def _log_cosh_constant(target: Tensor) -> float:
+    return lowest_mean(partial(_log_cosh, target=target), target)
+
+
 def _smooth_l1_constant(target: Tensor, beta: float = 1.0) -> float:
     return lowest_mean(partial(_smooth_l1, target=target, beta=beta), target)
 
@@ -160,7 +164,7 @@ class SmoothL1Loss(Loss, function=smooth_l1_loss):
     sample=_SAMPLE,
     reference=_log_cosh,
     laws=_LAWS,
-    constant=lambda target: lowest_mean(partial(_log_cosh, target=target), target),
+    constant=_log_cosh_constant,
     floor=lambda: 0.0,
 )
 def log_cosh_loss(

@@ -152,7 +152,7 @@ def multi_quantile_loss(
     r"""Pinball loss of several quantiles of the same target: a forecast with its band, from one model.
 
     Formula:    \ell = \frac{1}{Q} \sum_k \max(q_k e_k, (q_k - 1) e_k),\; e_k = y - \hat y_k
-    Gradient:   \partial\ell/\partial \hat y_k = -q_k / Q \text{ below the target}, (1 - q_k) / Q \text{ above it}, 0 \text{ at it}
+    Gradient:   \partial\ell/\partial \hat y_k = -q_k / Q \text{ below the target}, (1 - q_k) / Q \text{ above}, 0 \text{ at it}
     Use when:   a median and a band are wanted without assuming a distribution: q = 0.1, 0.5, 0.9. Twice its value over many
                 evenly spaced quantiles is the CRPS of the forecast.
     Avoid when: the outputs must not cross: nothing here forces \hat y_{0.1} \le \hat y_{0.9}; sort them, or predict the lowest

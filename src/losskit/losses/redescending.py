@@ -33,7 +33,7 @@ def _tukey(input: Tensor, target: Tensor, *, scale: float = 4.685) -> Tensor:
     reference=_welsch,
     laws=_LAWS,
     variants=({}, {"scale": 0.5}, {"scale": 30.0}),
-    floor=lambda scale=1.0: 0.0,
+    floor=lambda: 0.0,
 )
 def welsch_loss(
     input: Tensor,

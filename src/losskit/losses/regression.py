@@ -30,12 +30,28 @@ def lowest_mean(value: Callable[[Tensor], Tensor], target: Tensor) -> float:
     return float(value(low.expand_as(target)).mean())
 
 
+def _squared(input: Tensor, target: Tensor) -> Tensor:
+    return (input.double() - target.double()) ** 2
+
+
+def _variance(target: Tensor) -> float:
+    return float(target.double().var(correction=0))
+
+
+def _absolute(input: Tensor, target: Tensor) -> Tensor:
+    return (input.double() - target.double()).abs()
+
+
+def _to_the_median(target: Tensor) -> float:
+    return float((target.double() - target.double().median()).abs().mean())
+
+
 @loss(
     task="regression",
     sample=_SAMPLE,
-    reference=lambda input, target: (input.double() - target.double()) ** 2,
+    reference=_squared,
     laws=("nonnegative", "zero_at_target", "symmetric", "convex"),
-    constant=lambda target: target.double().var(correction=0),
+    constant=_variance,
     floor=lambda: 0.0,
 )
 def mse_loss(
@@ -82,9 +98,9 @@ class MSELoss(Loss, function=mse_loss):
 @loss(
     task="regression",
     sample=_SAMPLE,
-    reference=lambda input, target: (input.double() - target.double()).abs(),
+    reference=_absolute,
     laws=("nonnegative", "zero_at_target", "symmetric", "convex", "bounded_gradient"),
-    constant=lambda target: (target.double() - target.double().median()).abs().mean(),
+    constant=_to_the_median,
     floor=lambda: 0.0,
 )
 def l1_loss(

@@ -94,10 +94,10 @@ def _expm1_ratio(u: Tensor) -> Tensor:
 def _barron(input: Tensor, target: Tensor, *, alpha: Tensor | float = 1.0, scale: float = 1.0) -> Tensor:
     """The paper's cases."""
     square = ((input.double() - target.double()) / scale) ** 2
-    alpha = alpha.double() if isinstance(alpha, Tensor) else alpha
     if isinstance(alpha, Tensor) or alpha not in (2, 0, -math.inf, math.inf):
-        b = abs(alpha - 2)
-        return b / alpha * ((square / b + 1) ** (alpha / 2) - 1)
+        shape = torch.as_tensor(alpha, dtype=torch.float64)
+        b = (shape - 2).abs()
+        return b / shape * ((square / b + 1) ** (shape / 2) - 1)
     if alpha == 2:
         return square / 2
     if alpha == 0:
@@ -118,7 +118,7 @@ def _barron(input: Tensor, target: Tensor, *, alpha: Tensor | float = 1.0, scale
         {"alpha": -2.0, "scale": 0.5},
         {"alpha": Shape()},
     ),
-    floor=lambda alpha=1.0, scale=1.0: 0.0,
+    floor=lambda: 0.0,
 )
 def general_robust_loss(
     input: Tensor,

@@ -64,7 +64,7 @@ def standard(input: Tensor, target: Tensor, scale: float, weight: Tensor | None)
     laws=(*_LAWS, "convex"),
     variants=({}, {"scale": 0.5}, {"scale": 30.0}),
     constant=_charbonnier_constant,
-    floor=lambda scale=1.0: 0.0,
+    floor=lambda: 0.0,
 )
 def charbonnier_loss(
     input: Tensor,
@@ -118,7 +118,7 @@ class CharbonnierLoss(Loss, function=charbonnier_loss):
     reference=_cauchy,
     laws=_LAWS,
     variants=({}, {"scale": 0.5}, {"scale": 30.0}),
-    floor=lambda scale=1.0: 0.0,
+    floor=lambda: 0.0,
 )
 def cauchy_loss(
     input: Tensor,
@@ -139,7 +139,8 @@ def cauchy_loss(
                 charbonnier_loss.
     Shape:      input (*), target (*) -> () or (*)
     Args:
-        scale: c > 0. Other libraries write log(1 + (e / c)^2): that is this with scale c / sqrt(2). general_robust_loss at alpha = 0.
+        scale: c > 0. Other libraries write log(1 + (e / c)^2): that is this with scale c / sqrt(2).
+            general_robust_loss at alpha = 0.
         weight: (*) what each element counts for; the mean divides by the sum.
         mask: (*) bool, True where an element counts; what is masked may be NaN.
     Returns:    0-d, or (*) for reduction="none".
@@ -170,7 +171,7 @@ class CauchyLoss(Loss, function=cauchy_loss):
     reference=_geman_mcclure,
     laws=_LAWS,
     variants=({}, {"scale": 0.5}, {"scale": 30.0}),
-    floor=lambda scale=1.0: 0.0,
+    floor=lambda: 0.0,
 )
 def geman_mcclure_loss(
     input: Tensor,
