@@ -12,12 +12,15 @@ from .core.module import Loss as Loss
 from .core.reduce import Parts as Parts
 from .core.reduce import parts as parts
 from .losses.adaptive import *
+from .losses.binary import *
 from .losses.cross_entropy import *
 from .losses.crps import *
 from .losses.deviance import *
+from .losses.focal import *
 from .losses.huber import *
 from .losses.likelihood import *
 from .losses.likelihood_counts import *
+from .losses.poly import *
 from .losses.quantile import *
 from .losses.redescending import *
 from .losses.regression import *

@@ -79,6 +79,15 @@ def test_float32_is_right_to_the_last_digit_near_and_far_from_the_fit(power: flo
         assert slope[k].item() == pytest.approx(float(exact_slope), rel=1e-7, abs=1e-12 * target[k].item() ** (2 - power))
 
 
+@pytest.mark.parametrize("power", POWERS)
+def test_float64_keeps_eleven_digits_on_either_side_of_the_series(power: float) -> None:
+    off = torch.logspace(-9, -2, 40, dtype=torch.float64)
+    eta = torch.cat([off, -off])
+    value = tweedie_deviance_loss(eta, torch.ones_like(eta), power=power, reduction="none")
+    for k in range(len(eta)):
+        assert value[k].item() == pytest.approx(float(truth(eta[k].item(), 1.0, power)), rel=2e-11)
+
+
 def test_the_formula_as_written_is_far_off_in_float32_where_ours_is_not() -> None:
     eta, target, power = torch.tensor([0.3]), torch.tensor([2.0]), 1.0001
     a, b = 1 - power, 2 - power
@@ -176,6 +185,12 @@ def test_targets_out_of_range_are_named() -> None:
     with pytest.raises(ValueError, match=r'"target" is 0 at index 2.*power=3'):
         tweedie_deviance_loss(eta, torch.tensor([1.0, 2.0, 0.0]), power=3)
     assert tweedie_deviance_loss(eta, torch.tensor([-1.0, 2.0, 0.0]), power=0).item() == pytest.approx((4 + 1 + 1) / 3)
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0, 2.5])
+def test_a_target_below_zero_is_nan_where_nobody_can_look(power: float) -> None:
+    value = torch.func.vmap(lambda e, t: tweedie_deviance_loss(e, t, power=power))(torch.zeros(2), torch.tensor([-1.0, 1.0]))
+    assert value.isnan().tolist() == [True, False]
 
 
 @pytest.mark.parametrize("power", [0.5, 1e-9, math.inf, -math.inf, math.nan])

@@ -30,7 +30,7 @@ def true_binomial(eta: mp.mpf, target: float, log_alpha: mp.mpf) -> mp.mpf:
     return (r + y) * mp.log(1 + mp.exp(odds)) - y * odds + choose
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), DTYPES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-7), (torch.float64, 2e-13)])
 @pytest.mark.parametrize("df", [1e-3, 0.5, 1.0, 4.0, 31.9, 32.1, 1e4, 1e6, 1e12])
 def test_student_is_right_to_the_last_digit_for_any_df(df: float, dtype: torch.dtype, tolerance: float) -> None:
     for log_scale in (-3.0, 0.0, 2.0):

@@ -199,7 +199,7 @@ def smape_loss(
     r"""Error as a fraction of the mean of forecast and target, between 0 and 2: a measure of competitions, not a good teacher.
 
     Formula:    \ell = 2 |\hat y - y| / (|\hat y| + |y|), \text{ and } 0 \text{ where both are } 0
-    Gradient:   \partial\ell/\partial \hat y = 4 y\, \mathrm{sign}(\hat y - y) / (\hat y + y)^2 \text{ if the signs agree, else } 0
+    Gradient:   \partial\ell/\partial \hat y = 4 y\, \mathrm{sign}(\hat y - y) / (\hat y + y)^2 \text{ (same signs), else } 0
     Use when:   this very number is what is judged, and forecasts and targets are positive.
     Avoid when: a forecast can have the wrong sign: it costs 2 whatever its size and has gradient 0, so it never comes back. A
                 target of 0 costs 2 for every forecast but 0. It is symmetric in the ratio, not in the error: for a target of
