@@ -87,11 +87,18 @@ def main() -> None:
         times = 200 if shape == (64, 10) else 3
         for name, (ours, theirs) in pairs(shape).items():
             r, a, b = ratio(ours, theirs, arguments.rounds, times)
-            rows.append({"size": title, "loss": name, "ratio": round(r, 3), "ours_us": round(a * 1e6, 1), "torch_us": round(b * 1e6, 1)})
+            rows.append(
+                {"size": title, "loss": name, "ratio": round(r, 3), "ours_us": round(a * 1e6, 1), "torch_us": round(b * 1e6, 1)}
+            )
             print(f"{title:14} {name:34} {r:6.2f}   ours {a * 1e6:9.1f} us   torch {b * 1e6:9.1f} us", flush=True)
         middle = statistics.median(float(str(row["ratio"])) for row in rows if row["size"] == title)
         print(f"{title:14} {'median over losses':34} {middle:6.2f}\n")
-    machine = {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__, "date": str(date.today())}
+    machine = {
+        "cpu": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "date": str(date.today()),
+    }
     arguments.output.parent.mkdir(exist_ok=True)
     arguments.output.write_text(json.dumps({"machine": machine, "losskit": losskit.__version__, "ratios": rows}, indent=1) + "\n")
 

@@ -31,7 +31,9 @@ class Case:
     def replaced(self, **tensors: Tensor) -> Case:
         """The same case with other tensors, positional or optional."""
         positional = {k: tensors.get(k, v) for k, v in self.tensors.items()}
-        return replace(self, tensors=positional, options={**self.options, **{k: v for k, v in tensors.items() if k not in positional}})
+        return replace(
+            self, tensors=positional, options={**self.options, **{k: v for k, v in tensors.items() if k not in positional}}
+        )
 
     def everything(self) -> dict[str, Tensor]:
         """All tensors of the call, by name."""

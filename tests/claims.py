@@ -73,7 +73,9 @@ def mirror(card: Card, variant: Variant) -> None:
 def bounded_gradient(card: Card, variant: Variant) -> None:
     case = draw(card, variant)
     name = moving(case)
-    near, far = (float(gradients(case.replaced(**{name: case.tensors[name] * k}), reduction="sum")[0].abs().max()) for k in (10, 1e6))
+    near, far = (
+        float(gradients(case.replaced(**{name: case.tensors[name] * k}), reduction="sum")[0].abs().max()) for k in (10, 1e6)
+    )
     assert far <= 2 * near + 1
 
 
@@ -123,7 +125,9 @@ def minimum(case: Case, *, constant: bool) -> float:
 def descend(case: Case, start: list[Tensor]) -> float:
     """The mean loss after a search from ``start``, whose tensors are expanded to the rows of the case."""
     free = [t.detach().clone().requires_grad_() for t in start]
-    search = torch.optim.LBFGS(free, lr=1, max_iter=400, tolerance_grad=1e-12, tolerance_change=1e-14, line_search_fn="strong_wolfe")
+    search = torch.optim.LBFGS(
+        free, lr=1, max_iter=400, tolerance_grad=1e-12, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+    )
 
     def filled() -> Tensor:
         return case.replaced(**{n: v.expand(case.tensors[n].shape) for n, v in zip(case.learnable(), free, strict=True)}).value()
@@ -166,7 +170,9 @@ def constant_is_the_best_constant(card: Card, variant: Variant) -> None:
     case = hard(draw(card, variant, batch=(31,)))
     level = stated(card, card.constant, variant, **facts_of(case))
     if level is not None:
-        assert abs(minimum(case, constant=True) - level) < 2e-4 * (1 + abs(level)), f"{minimum(case, constant=True)} is not {level}"
+        assert abs(minimum(case, constant=True) - level) < 2e-4 * (1 + abs(level)), (
+            f"{minimum(case, constant=True)} is not {level}"
+        )
 
 
 def floor_is_reached_and_never_passed(card: Card, variant: Variant) -> None:

@@ -86,7 +86,9 @@ class _Twice(losskit.MSELoss):
 
 
 def mean_of_elements(f: Any, *t: Any, reduction: str = "mean", **o: Any) -> Tensor:
-    return f(*t, reduction="none", **o).mean() if reduction == "mean" and "normalizer" not in o else f(*t, reduction=reduction, **o)
+    return (
+        f(*t, reduction="none", **o).mean() if reduction == "mean" and "normalizer" not in o else f(*t, reduction=reduction, **o)
+    )
 
 
 def whole_batch(f: Any, input: Tensor, target: Tensor, **o: Any) -> Tensor:

@@ -17,7 +17,9 @@ SILENCER = re.compile(r"#.*\b(noqa|type: ignore|pyright: ignore)\b")
 def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef, source: list[str]) -> int:
     """Lines of a function that are neither blank, comment, signature nor docstring."""
     body = node.body
-    documented = isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str)
+    documented = (
+        isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str)
+    )
     start = body[1].lineno if documented and len(body) > 1 else body[0].lineno
     lines = source[start - 1 : node.end_lineno]
     return sum(1 for line in lines if line.strip() and not line.strip().startswith("#"))
@@ -26,7 +28,11 @@ def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef, source: list[str]) 
 def silencers(path: Path) -> list[str]:
     """The comments that silence a checker, as place: text."""
     tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
-    return [f"{path.relative_to(ROOT)}:{t.start[0]} {t.string}" for t in tokens if t.type == tokenize.COMMENT and SILENCER.search(t.string)]
+    return [
+        f"{path.relative_to(ROOT)}:{t.start[0]} {t.string}"
+        for t in tokens
+        if t.type == tokenize.COMMENT and SILENCER.search(t.string)
+    ]
 
 
 def main() -> int:

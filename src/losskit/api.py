@@ -12,12 +12,15 @@ from .core.module import Loss as Loss
 from .core.reduce import Parts as Parts
 from .core.reduce import parts as parts
 from .losses.adaptive import *
+from .losses.asymmetric import *
 from .losses.binary import *
+from .losses.class_weights import *
 from .losses.cross_entropy import *
 from .losses.crps import *
 from .losses.deviance import *
 from .losses.focal import *
 from .losses.huber import *
+from .losses.imbalance import *
 from .losses.likelihood import *
 from .losses.likelihood_counts import *
 from .losses.poly import *

@@ -26,7 +26,9 @@ exit codes: 0 fine, 1 a check failed, 2 wrong use, 130 interrupted"""
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("losskit", description=_ABOUT, epilog=_END, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "losskit", description=_ABOUT, epilog=_END, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--version", action="version", version=f"losskit {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="every loss, by task")
@@ -94,13 +96,31 @@ def _show(arguments: argparse.Namespace) -> int:
     cards, name = _cards(), arguments.name
     if name not in cards:
         near = difflib.get_close_matches(name, cards, n=3, cutoff=0.4)
-        raise ValueError(f"no loss is called {name!r}" + (f": did you mean {' or '.join(near)}?" if near else "; losskit list names them all"))
+        raise ValueError(
+            f"no loss is called {name!r}" + (f": did you mean {' or '.join(near)}?" if near else "; losskit list names them all")
+        )
     card = cards[name]
     if arguments.json:
         drawn = curve(card)
         picture = {"axis": drawn.axis, "x": drawn.x.tolist(), "value": drawn.value.tolist(), "gradient": drawn.gradient.tolist()}
-        facts = {"name": name, "task": card.task, "summary": card.summary, "module": card.module.__name__, "laws": sorted(card.laws)}
-        print(json.dumps({**facts, **{k.lower().replace(" ", "_"): v for k, v in card.sections.items()}, "levels": _levels(card), "curve": picture}, indent=2))
+        facts = {
+            "name": name,
+            "task": card.task,
+            "summary": card.summary,
+            "module": card.module.__name__,
+            "laws": sorted(card.laws),
+        }
+        print(
+            json.dumps(
+                {
+                    **facts,
+                    **{k.lower().replace(" ", "_"): v for k, v in card.sections.items()},
+                    "levels": _levels(card),
+                    "curve": picture,
+                },
+                indent=2,
+            )
+        )
         return 0
     _print_card(card)
     return 0
@@ -140,7 +160,12 @@ def _print_card(card: Any) -> None:
     facts = levels.pop("facts")
     said = [f"{k} {v:.6g}" for k, v in levels.items() if v is not None]
     if said:
-        given = "" if not facts else " for " + ", ".join("ten equal classes" if k == "prior" and isinstance(v, list) else f"{k}={v}" for k, v in facts.items())
+        given = (
+            ""
+            if not facts
+            else " for "
+            + ", ".join("ten equal classes" if k == "prior" and isinstance(v, list) else f"{k}={v}" for k, v in facts.items())
+        )
         console.print(f"[bold]Numbers to expect[/bold]\n  {', '.join(said)}{given}", highlight=False)
     console.print("[bold]Example[/bold]")
     console.print(Padding(escape("import losskit, torch\n" + card.sections["Example"]), (0, 0, 0, 2)), highlight=False)

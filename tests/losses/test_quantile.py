@@ -56,7 +56,9 @@ def test_a_perfect_prediction_has_no_slope(quantile: Tensor | float) -> None:
 
 
 def test_each_element_may_have_its_own_quantile() -> None:
-    value = quantile_loss(torch.zeros(3), torch.tensor([1.0, 1.0, -1.0]), quantile=torch.tensor([0.2, 0.7, 0.7]), reduction="none")
+    value = quantile_loss(
+        torch.zeros(3), torch.tensor([1.0, 1.0, -1.0]), quantile=torch.tensor([0.2, 0.7, 0.7]), reduction="none"
+    )
     assert value.tolist() == pytest.approx([0.2, 0.7, 0.3])
 
 
@@ -147,4 +149,6 @@ def test_the_expectile_at_one_half_is_half_the_squared_error() -> None:
 def test_the_expectile_balances_the_weighted_distances_on_both_sides() -> None:
     target = draw(501)
     fit = fitted(expectile_loss, target, expectile=0.8)
-    assert 0.8 * (target - fit).clamp(min=0).sum().item() == pytest.approx(0.2 * (fit - target).clamp(min=0).sum().item(), rel=1e-3)
+    assert 0.8 * (target - fit).clamp(min=0).sum().item() == pytest.approx(
+        0.2 * (fit - target).clamp(min=0).sum().item(), rel=1e-3
+    )

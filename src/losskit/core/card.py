@@ -112,9 +112,7 @@ def loss(
             verify(sample, given, given.get("ignore_index", ignored), given.get("class_dim", class_dim))
             return function(*args, **options)
 
-        CATALOGUE[function.__name__] = Card(
-            checked, task, sample, reference, frozenset(laws), variants, chance, constant, floor
-        )
+        CATALOGUE[function.__name__] = Card(checked, task, sample, reference, frozenset(laws), variants, chance, constant, floor)
         return checked
 
     return register

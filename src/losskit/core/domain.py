@@ -11,7 +11,19 @@ from torch import Tensor
 
 from .check import ShapeError, debugging, peek, shape_text
 
-__all__ = ["ClassIndex", "ClassTarget", "Distribution", "Domain", "Interval", "Logits", "Mask", "Real", "Sizes", "Weight", "verify"]
+__all__ = [
+    "ClassIndex",
+    "ClassTarget",
+    "Distribution",
+    "Domain",
+    "Interval",
+    "Logits",
+    "Mask",
+    "Real",
+    "Sizes",
+    "Weight",
+    "verify",
+]
 
 Sizes = dict[str, "tuple[int, ...] | int"]
 """What the axes of a call are: "*" is the tuple of leading axes, every other name one number."""
@@ -102,7 +114,9 @@ class Interval(Domain):
 
     def within(self, value: Tensor) -> Tensor | None:
         low, high = torch.aminmax(value)
-        inside = (low > self.low if self.open_low else low >= self.low) & (high < self.high if self.open_high else high <= self.high)
+        inside = (low > self.low if self.open_low else low >= self.low) & (
+            high < self.high if self.open_high else high <= self.high
+        )
         return inside & (value == value.floor()).all() if self.whole else inside
 
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
@@ -112,14 +126,18 @@ class Interval(Domain):
 
     def __str__(self) -> str:
         left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
-        return f"{left}{self.low:g}, {self.high:g}{right}".replace(f"{self.high:g}]", "inf)" if math.isinf(self.high) else f"{self.high:g}]")
+        return f"{left}{self.low:g}, {self.high:g}{right}".replace(
+            f"{self.high:g}]", "inf)" if math.isinf(self.high) else f"{self.high:g}]"
+        )
 
     def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
         uniform = torch.rand(self.size(sizes) or (), generator=generator, dtype=dtype) * 0.9 + 0.05
         if math.isinf(self.low):
             return torch.logit(uniform)
-        drawn = self.low - 2 * torch.log(uniform) if math.isinf(self.high) else torch.lerp(
-            torch.tensor(self.low, dtype=dtype), torch.tensor(self.high, dtype=dtype), uniform
+        drawn = (
+            self.low - 2 * torch.log(uniform)
+            if math.isinf(self.high)
+            else torch.lerp(torch.tensor(self.low, dtype=dtype), torch.tensor(self.high, dtype=dtype), uniform)
         )
         return drawn.round() if self.whole else drawn
 
@@ -221,7 +239,11 @@ def _inside(domain: Domain, value: Tensor) -> bool:
 
 def _accept_scalar(name: str, domain: Domain, value: object) -> None:
     if (value is None and domain.optional) or (domain.scalar and isinstance(value, (int, float)) and not isinstance(value, bool)):
-        if isinstance(domain, Interval) and isinstance(value, (int, float)) and bool(domain.outside(torch.tensor(float(value)), {})):
+        if (
+            isinstance(domain, Interval)
+            and isinstance(value, (int, float))
+            and bool(domain.outside(torch.tensor(float(value)), {}))
+        ):
             raise ValueError(f'"{name}" is {value!r}, expected a number in {domain}')
         return
     wanted = "a number or a Tensor" if domain.scalar else "a Tensor"
@@ -258,9 +280,7 @@ def _bind(domain: Domain, shape: torch.Size, sizes: Sizes, class_dim: int) -> bo
     return all(sizes.setdefault(n, d) == d for n, d in zip(names, dims[split:], strict=True))
 
 
-def _misfit(
-    name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], class_dim: int
-) -> ShapeError:
+def _misfit(name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], class_dim: int) -> ShapeError:
     """The error of a shape that does not fit: got, expected, of what, and the remedy where one is likely."""
     got, expected = tuple(value.shape), domain.size(sizes)
     if expected is None or len(sizes) == 0:
@@ -274,7 +294,13 @@ def _misfit(
         remedy = f"; use {name}.squeeze(-1)"
     elif (*got, 1) == expected:
         remedy = f"; use {name}.unsqueeze(-1)"
-    elif "class_dim" in given and class_dim == -1 and isinstance(t := given.get("input"), Tensor) and t.ndim > 2 and got == (t.shape[0], *t.shape[2:]):
+    elif (
+        "class_dim" in given
+        and class_dim == -1
+        and isinstance(t := given.get("input"), Tensor)
+        and t.ndim > 2
+        and got == (t.shape[0], *t.shape[2:])
+    ):
         remedy = "; if the classes of the input are in its second axis, pass class_dim=1"
     return ShapeError(f'"{name}" has shape {got}, expected {expected} to fit {leader}: {domain.meaning}{remedy}')
 
@@ -302,8 +328,12 @@ def _check_values(
     if bad != bad:
         raise ValueError(f'"{name}" is nan at index {place}, expected a number: mask it, or find what made it')
     if domain.kind == "integer":
-        raise IndexError(f'"{name}" is {bad} at index {place}, expected a class in [0, {sizes["C"]}) or ignore_index={ignore_index}')
-    raise ValueError(f'"{name}" is {bad:g} at index {place}, expected {domain if isinstance(domain, Interval) else "a finite number"}: {domain.meaning}')
+        raise IndexError(
+            f'"{name}" is {bad} at index {place}, expected a class in [0, {sizes["C"]}) or ignore_index={ignore_index}'
+        )
+    raise ValueError(
+        f'"{name}" is {bad:g} at index {place}, expected {domain if isinstance(domain, Interval) else "a finite number"}: {domain.meaning}'
+    )
 
 
 def _wrong(domain: Domain, value: Tensor, sizes: Sizes) -> Tensor | None:

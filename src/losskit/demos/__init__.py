@@ -154,9 +154,7 @@ class Ran(NamedTuple):
 DEMOS: dict[str, Demo] = {}
 
 
-def demo(
-    name: str, *, title: str, question: str, order: int
-) -> Callable[[Callable[[Tick], Result]], Callable[[Tick], Result]]:
+def demo(name: str, *, title: str, question: str, order: int) -> Callable[[Callable[[Tick], Result]], Callable[[Tick], Result]]:
     """Register the function below as a demo; ``order`` is its place among the others."""
 
     def register(function: Callable[[Tick], Result]) -> Callable[[Tick], Result]:

@@ -277,7 +277,12 @@ def why_cross_entropy(tick: Tick, plan: Plan = Plan()) -> Result:
     sgd, adam = trained(STARTS, SGD_RATES, torch.optim.SGD), trained(STARTS[2:], ADAM_RATES, torch.optim.Adam)
     rows, mistake = textbook()
     facts = _facts(rows, sgd, adam)
-    columns = [Column("p of the truth", "g"), Column("cross-entropy", ".4f"), Column("squared error", ".4f"), Column("ratio", ".1f")]
+    columns = [
+        Column("p of the truth", "g"),
+        Column("cross-entropy", ".4f"),
+        Column("squared error", ".4f"),
+        Column("ratio", ".1f"),
+    ]
     table = Table("Gradient on the logit of one sigmoid", columns, [[p, ce, mse, ce / mse] for p, ce, mse in rows])
     return Result(
         answer=_answer(facts, plan.steps),

@@ -14,11 +14,62 @@ __all__ = ["plain", "plot"]
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 _SYMBOLS = {
-    **{name: letter for name, letter in zip("alpha beta gamma delta epsilon eta lambda mu pi rho sigma tau phi theta".split(), "αβγδεηλμπρστφθ", strict=True)},
-    **{"Phi": "Φ", "Gamma": "Γ", "Delta": "Δ", "ell": "ℓ", "partial": "∂", "sum": "Σ", "prod": "∏", "int": "∫", "infty": "∞", "varphi": "φ"},
-    **{"ne": "≠", "neq": "≠", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "in": "∈", "to": "→", "times": "×", "cdot": "·", "pm": "±", "approx": "≈"},
-    **{"varepsilon": "ε", "cup": "∪", "cap": "∩", "setminus": "∖", "cdots": "...", "ldots": "...", "dots": "...", "mid": "|", "propto": "∝", "sqrt": "√"},
-    **{"quad": "  ", "qquad": "  ", "left": "", "right": "", "big": "", "Big": "", "bigl": "", "bigr": "", "displaystyle": "", "circ": "∘"},
+    **{
+        name: letter
+        for name, letter in zip(
+            "alpha beta gamma delta epsilon eta lambda mu pi rho sigma tau phi theta".split(), "αβγδεηλμπρστφθ", strict=True
+        )
+    },
+    **{
+        "Phi": "Φ",
+        "Gamma": "Γ",
+        "Delta": "Δ",
+        "ell": "ℓ",
+        "partial": "∂",
+        "sum": "Σ",
+        "prod": "∏",
+        "int": "∫",
+        "infty": "∞",
+        "varphi": "φ",
+    },
+    **{
+        "ne": "≠",
+        "neq": "≠",
+        "le": "≤",
+        "leq": "≤",
+        "ge": "≥",
+        "geq": "≥",
+        "in": "∈",
+        "to": "→",
+        "times": "×",
+        "cdot": "·",
+        "pm": "±",
+        "approx": "≈",
+    },
+    **{
+        "varepsilon": "ε",
+        "cup": "∪",
+        "cap": "∩",
+        "setminus": "∖",
+        "cdots": "...",
+        "ldots": "...",
+        "dots": "...",
+        "mid": "|",
+        "propto": "∝",
+        "sqrt": "√",
+    },
+    **{
+        "quad": "  ",
+        "qquad": "  ",
+        "left": "",
+        "right": "",
+        "big": "",
+        "Big": "",
+        "bigl": "",
+        "bigr": "",
+        "displaystyle": "",
+        "circ": "∘",
+    },
 }
 
 
@@ -33,7 +84,15 @@ def plain(latex: str) -> str:
         text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text)
         text = re.sub(r"_\{([^{}]*)\}", r"_(\1)", text)
     text = re.sub(r"\\([A-Za-z]+)", lambda m: _SYMBOLS.get(m[1], m[1]), text)
-    return re.sub(r"\\[,;:! ]", " ", text).replace("{", "").replace("}", "").replace("\\|", "‖").replace(" (", "(").replace("^(2)", "²").replace("^2", "²")
+    return (
+        re.sub(r"\\[,;:! ]", " ", text)
+        .replace("{", "")
+        .replace("}", "")
+        .replace("\\|", "‖")
+        .replace(" (", "(")
+        .replace("^(2)", "²")
+        .replace("^2", "²")
+    )
 
 
 def plot(curve: Curve, *, width: int = 72, height: int = 8) -> str:

@@ -35,9 +35,7 @@ def first_order(formula: Callable[..., Tensor], kernel: Kernel, input: Tensor, *
 class _FirstOrder(torch.autograd.Function):
     # ctx-first on purpose: with setup_context, apply() inspects signatures at every call (40 us)
     @staticmethod
-    def forward(
-        ctx: Any, formula: Callable[..., Tensor], kernel: Kernel, input: Tensor, *others: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, formula: Callable[..., Tensor], kernel: Kernel, input: Tensor, *others: Tensor | None) -> Tensor:
         value, ctx.pull = kernel(input, *others)
         ctx.formula = formula
         ctx.save_for_backward(input, *others)

@@ -65,7 +65,9 @@ def margin(input: Tensor, index: Tensor, counts: Tensor | None = None) -> tuple[
     Shape:      input (*, C), index (*) in [0, C), counts (*) -> (*), (*)
     """
     own = input.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-    return _wide(own if counts is None else torch.where(counts != 0, own, 0)), first_order(_rest, _rest_kernel, input, index, counts)
+    return _wide(own if counts is None else torch.where(counts != 0, own, 0)), first_order(
+        _rest, _rest_kernel, input, index, counts
+    )
 
 
 def negative_log_likelihood(input: Tensor, index: Tensor, counts: Tensor | None = None) -> Tensor:

@@ -12,9 +12,8 @@ from .first_order import first_order
 
 __all__ = ["binary_nll"]
 
-# Elements a thread works on at a time: five float32 intermediates of 256 KB stay in its cache.
+# Elements a thread works on at a time: the intermediates of a block, 256 KB each in float32, stay in its cache.
 _BLOCK = 2**16
-_HALF = torch.tensor(0.5)
 
 
 def binary_nll(input: Tensor, target: Tensor) -> Tensor:
@@ -46,6 +45,6 @@ def _kernel(input: Tensor, target: Tensor) -> tuple[Tensor, Callable[[Tensor], T
 def _block(input: Tensor, target: Tensor, value: Tensor, slope: Tensor) -> None:
     """Value and gradient of some elements."""
     sign, far = input.sign(), input.copysign(-1.0)  # far = -|z|
-    torch.add(_HALF, sign, alpha=0.5, out=slope).sub_(target)  # [z > 0] - t, and 1/2 - t at 0
+    torch.sub(torch.rsub(sign, 0.5, alpha=-0.5), target, out=slope)  # [z > 0] - t, and 1/2 - t at 0
     torch.exp(far, out=value).log1p_().addcmul_(slope, input)
     slope.addcmul_(sign, far.sigmoid_(), value=-1)

@@ -21,7 +21,12 @@ def claims() -> list[Claim]:
 
     smooth = -(0.91 * math.log(0.91) + 9 * 0.01 * math.log(0.01))
     return [
-        Claim("reference numbers", "cross-entropy of a model that knows nothing, 10 classes: ln 10", math.log(10), lambda: level("chance", num_classes=10)),
+        Claim(
+            "reference numbers",
+            "cross-entropy of a model that knows nothing, 10 classes: ln 10",
+            math.log(10),
+            lambda: level("chance", num_classes=10),
+        ),
         Claim("reference numbers", "the same, 1,000 classes: ln 1000", math.log(1000), lambda: level("chance", num_classes=1000)),
         Claim(
             "reference numbers",

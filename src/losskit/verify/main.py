@@ -58,8 +58,19 @@ def _document(found: list[Finding]) -> dict[str, object]:
         }
         for f in found
     ]
-    machine = {"losskit": __version__, "torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()}
-    return {"version": 1, "on": machine, "passed": sum(f.passed for f in found), "failed": sum(not f.passed for f in found), "claims": rows}
+    machine = {
+        "losskit": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    return {
+        "version": 1,
+        "on": machine,
+        "passed": sum(f.passed for f in found),
+        "failed": sum(not f.passed for f in found),
+        "claims": rows,
+    }
 
 
 def _print(found: list[Finding]) -> None:

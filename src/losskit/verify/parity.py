@@ -49,9 +49,18 @@ def _pairs() -> list[tuple[str, Function, Function, list[Tensor]]]:
     return [
         ("cross_entropy", losskit.cross_entropy, F.cross_entropy, [scores, labels]),
         ("cross_entropy, weight", *options(losskit.cross_entropy, F.cross_entropy, weight=weight), [scores, labels]),
-        ("cross_entropy, label_smoothing", *options(losskit.cross_entropy, F.cross_entropy, label_smoothing=0.1), [scores, labels]),
+        (
+            "cross_entropy, label_smoothing",
+            *options(losskit.cross_entropy, F.cross_entropy, label_smoothing=0.1),
+            [scores, labels],
+        ),
         ("cross_entropy, probabilities", losskit.cross_entropy, F.cross_entropy, [scores, soft]),
-        ("binary_cross_entropy_with_logits", losskit.binary_cross_entropy_with_logits, F.binary_cross_entropy_with_logits, [x, hit]),
+        (
+            "binary_cross_entropy_with_logits",
+            losskit.binary_cross_entropy_with_logits,
+            F.binary_cross_entropy_with_logits,
+            [x, hit],
+        ),
         ("mse_loss", losskit.mse_loss, F.mse_loss, [x, y]),
         ("l1_loss", losskit.l1_loss, F.l1_loss, [x, y]),
         ("huber_loss", *options(losskit.huber_loss, F.huber_loss, delta=1.5), [x, y]),
@@ -95,7 +104,15 @@ def claims() -> list[Claim]:
     """One claim a loss and a precision."""
     found: list[Claim] = []
     for row in measure():
-        found.append(Claim("where torch is right", f"{row.name}: float64, largest difference to torch", 0.0, lambda r=row: r.double, tolerance=1e-12))
+        found.append(
+            Claim(
+                "where torch is right",
+                f"{row.name}: float64, largest difference to torch",
+                0.0,
+                lambda r=row: r.double,
+                tolerance=1e-12,
+            )
+        )
         within = "at most 2 ulp off, or nearer than torch"
         found.append(
             Claim(
