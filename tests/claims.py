@@ -6,10 +6,10 @@ import inspect
 from typing import Any
 
 import torch
-from cases import Case, draw
-from laws import LAWS, NONE, Variant, gradients, same
 from torch import Tensor
 
+from cases import Case, draw
+from laws import LAWS, NONE, Variant, gradients, same
 from losskit.core.card import Card, Level
 
 CLAIMS = ("nonnegative", "zero_at_target", "symmetric", "convex", "shift_invariant", "mirror", "bounded_gradient")

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from cases import Case, draw
 from torch import Tensor
 
 import losskit
+from cases import Case, draw
 from losskit.core.card import SECTIONS, TASKS, Card
 
 Variant = Mapping[str, Any]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import claims  # noqa: F401  # adds its laws to LAWS
 import pytest
+
+import claims  # noqa: F401  # adds its laws to LAWS
 from cases import every_variant
 from laws import LAWS
-
 from losskit.core.card import CATALOGUE
 
 VARIANTS = every_variant()

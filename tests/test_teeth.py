@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import claims  # noqa: F401  # adds its laws to LAWS
 import pytest
-from laws import LAWS
-from mutants import Broken, mse, mutants
 from torch import Tensor
 
+import claims  # noqa: F401  # adds its laws to LAWS
+from laws import LAWS
 from losskit.core import reduce as reduce_module
 from losskit.losses import regression
+from mutants import Broken, mse, mutants
 
 MUTANTS: dict[str, Broken] = mutants()
 

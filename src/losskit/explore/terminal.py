@@ -17,10 +17,10 @@ _SYMBOLS = {
     **{
         name: letter
         for name, letter in zip(
-            "alpha beta gamma delta epsilon eta lambda mu pi rho sigma tau phi theta".split(), "αβγδεηλμπρστφθ", strict=True
+            ["alpha", "beta", "gamma", "delta", "epsilon", "eta", "lambda", "mu", "pi", "rho", "sigma", "tau", "phi", "theta"], "αβγδεηλμπρστφθ", strict=True
         )
     },
-    **{
+
         "Phi": "Φ",
         "Gamma": "Γ",
         "Delta": "Δ",
@@ -30,9 +30,9 @@ _SYMBOLS = {
         "prod": "∏",
         "int": "∫",
         "infty": "∞",
-        "varphi": "φ",
-    },
-    **{
+        "varphi": "φ"
+    ,
+
         "ne": "≠",
         "neq": "≠",
         "le": "≤",
@@ -44,9 +44,9 @@ _SYMBOLS = {
         "times": "×",
         "cdot": "·",
         "pm": "±",
-        "approx": "≈",
-    },
-    **{
+        "approx": "≈"
+    ,
+
         "varepsilon": "ε",
         "cup": "∪",
         "cap": "∩",
@@ -56,9 +56,9 @@ _SYMBOLS = {
         "dots": "...",
         "mid": "|",
         "propto": "∝",
-        "sqrt": "√",
-    },
-    **{
+        "sqrt": "√"
+    ,
+
         "quad": "  ",
         "qquad": "  ",
         "left": "",
@@ -68,8 +68,8 @@ _SYMBOLS = {
         "bigl": "",
         "bigr": "",
         "displaystyle": "",
-        "circ": "∘",
-    },
+        "circ": "∘"
+    ,
 }
 
 
