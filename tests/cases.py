@@ -22,7 +22,7 @@ class Case:
     card: Card
     tensors: dict[str, Tensor]
     options: dict[str, Any]
-    sizes: Sizes = field(default_factory=dict)
+    sizes: Sizes = field(default_factory=Sizes)
 
     def value(self, **changes: Any) -> Tensor:
         """The loss of this case, with options changed or added."""
@@ -72,7 +72,7 @@ def draw(
 ) -> Case:
     """A case of ``card`` under ``variant``; ``weight=True`` or ``mask=True`` also draws that optional argument."""
     generator = torch.Generator().manual_seed(seed)
-    sizes: Sizes = {**SIZES, "*": batch}
+    sizes = Sizes(batch, dict(SIZES))
     chosen = dict(variant or {})
     tensors: dict[str, Tensor] = {}
     for name in card.tensors:

@@ -102,9 +102,9 @@ def stated(card: Card, level: Level, variant: Variant, **known: Any) -> float | 
 def facts_of(case: Case) -> dict[str, Any]:
     """What can be known of the data of a case: classes, their frequencies, the target itself."""
     target = case.tensors.get("target")
-    facts: dict[str, Any] = {"num_classes": case.sizes["C"], "target": target}
+    facts: dict[str, Any] = {"num_classes": case.sizes.named["C"], "target": target}
     if target is not None and not target.is_floating_point():
-        facts["prior"] = torch.bincount(target, minlength=int(case.sizes["C"])).double()  # type: ignore[arg-type]  # a letter
+        facts["prior"] = torch.bincount(target, minlength=case.sizes.named["C"]).double()
     elif target is not None and ((target == 0) | (target == 1)).all():
         facts["prior"] = float(target.mean())
     return facts
@@ -139,7 +139,7 @@ def descend(case: Case, start: list[Tensor]) -> float:
         return loss
 
     for _ in range(5):
-        search.step(closure)  # type: ignore[no-untyped-call]  # torch leaves step untyped
+        search.step(closure)
     return float(filled().detach())
 
 

@@ -37,7 +37,7 @@ def changed(card: Card, change: Callable[..., Tensor]) -> Card:
 
     function.__name__ = original.__name__
     function.__doc__ = original.__doc__
-    function.__signature__ = __import__("inspect").signature(original)  # type: ignore[attr-defined]  # inspect reads it
+    function.__signature__ = __import__("inspect").signature(original)
     broken = copy.copy(card)
     broken.__dict__.pop("sections", None)
     return replace(broken, function=function)

@@ -41,9 +41,8 @@ def main() -> int:
     functions: list[tuple[int, str]] = []
     for path in files:
         source = path.read_text()
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                functions.append((code_lines(node, source.splitlines()), f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"))
+        found = [n for n in ast.walk(ast.parse(source)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        functions += [(code_lines(n, source.splitlines()), f"{path.relative_to(ROOT)}:{n.lineno} {n.name}") for n in found]
     sizes = sorted(((len(p.read_text().splitlines()), str(p.relative_to(ROOT))) for p in files), reverse=True)
     quiet = [line for path in files for line in silencers(path)]
     functions.sort(reverse=True)

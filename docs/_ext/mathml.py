@@ -14,7 +14,7 @@ from sphinx.errors import ExtensionError
 __all__ = ["mathml", "pieces", "setup"]
 
 _SPACE = "http://www.w3.org/1998/Math/MathML"
-_WORD = re.compile(r"""[("']?(?:[A-Za-z]{2,}(?:['/-][A-Za-z]+)*|e\.g|i\.e|[a-z]-th)[.,:;)"'?]*""")
+_WORD = re.compile(r"""[("']?(?:(?!d[a-z]\b)[A-Za-z]{2,}(?:['/-][A-Za-z]+)*|e\.g|i\.e|[a-z]-th)[.,:;)"'?]*""")
 _NAME = re.compile(r"""[("']?[A-Za-z][A-Za-z0-9]+(?:_[A-Za-z0-9]+)+.*""")
 _STRONG = re.compile(r"\\[A-Za-z,;{|]|\^|_\{|(?<![A-Za-z0-9])[A-Za-z]_[A-Za-z0-9](?![A-Za-z0-9])")
 _RELATION = re.compile(r"[=<>]")
@@ -97,6 +97,7 @@ def pieces(text: str, *, formula: bool = False) -> list[tuple[bool, str]]:
             run, math = [], True
         if math:
             is_math.append(i)
+            math = tokens[i][-1] not in ":;"
     _decide(run, tokens, is_math, formula)
     return _joined(tokens, set(is_math))
 
@@ -116,7 +117,7 @@ def _tokens(text: str) -> list[str]:
 def _kind(token: str) -> str:
     if _NAME.fullmatch(token):
         return "word"
-    if _STRONG.search(token):
+    if _STRONG.search(re.sub(r"\\[;,]$", "", token)):
         return "math"
     return "word" if _WORD.fullmatch(token) else "neutral"
 
@@ -150,7 +151,7 @@ def _trimmed(latex: str) -> list[tuple[bool, str]]:
     found = re.fullmatch(r"(.*?)([,;:.]*)((?:\\;|\\,|\\quad|\s)*)", latex)
     assert found is not None
     latex = _BARE.sub(lambda m: m[1] or rf"\mathrm{{{m[2]}}}", found[1]) if "text{" not in found[1] and "mathrm" not in found[1] else found[1]
-    return [(True, latex), *([(False, found[2])] if found[2] else [])]
+    return [(True, latex.replace("%", "\\%")), *([(False, found[2])] if found[2] else [])]
 
 
 def _visit(self: Any, node: nodes.math) -> None:

@@ -1,6 +1,6 @@
 """Every public name of losskit; the package loads this file at the first attribute that is asked for."""
 
-# ruff: noqa: F403  # star imports are the point of this file: each module says what is public in __all__
+# star imports are the point of this file: each module says what is public in __all__
 
 from .core.card import CATALOGUE as CATALOGUE
 from .core.card import Card as Card

@@ -80,8 +80,9 @@ def _list(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column, options in (("task", {}), ("loss", {"no_wrap": True}), ("what it is for", {"ratio": 1})):
-        table.add_column(column, **options)
+    table.add_column("task")
+    table.add_column("loss", no_wrap=True)
+    table.add_column("what it is for", ratio=1)
     seen = ""
     for task, name, summary in rows:
         table.add_row("" if task == seen else task, name, summary)

@@ -27,7 +27,7 @@ def fitted(loss: object, target: Tensor, **options: object) -> float:
         search = torch.optim.SGD([constant], lr=step)
         for _ in range(300):
             search.zero_grad()
-            loss(constant.expand_as(target), target, **options).backward()  # type: ignore[operator]
+            loss(constant.expand_as(target), target, **options).backward()
             search.step()
     return constant.item()
 
@@ -89,7 +89,7 @@ def test_several_quantiles_given_to_the_loss_of_one_name_the_loss_of_several() -
 
 def test_none_is_no_quantile() -> None:
     with pytest.raises(TypeError, match=r'"quantile" must be a number'):
-        quantile_loss(torch.zeros(2), torch.zeros(2), quantile=None)  # type: ignore[arg-type]
+        quantile_loss(torch.zeros(2), torch.zeros(2), quantile=None)
 
 
 def test_several_quantiles_are_averaged_one_value_a_target() -> None:

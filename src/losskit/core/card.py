@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, ParamSpec
 
 from torch import Tensor
 
-from .domain import Domain, verify
+from .call import verify
+from .domain import Domain
 
 __all__ = ["CATALOGUE", "SECTIONS", "TASKS", "Card", "Levels", "loss", "reference"]
 

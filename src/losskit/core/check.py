@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -19,7 +19,7 @@ class ShapeError(ValueError):
 
 
 @contextmanager
-def debug() -> Iterator[None]:
+def debug() -> Generator[None, None, None]:
     """Check every value of every argument, on every device, and raise at the first bad one.
 
     Outside of ``debug`` a loss checks shapes, dtypes and devices always, and values only where that costs
@@ -82,7 +82,7 @@ def between(name: str, value: float, low: float, high: float, *, strict: bool = 
         raise ValueError(f'"{name}" must be in {bounds}, got {value!r}')
 
 
-def choice(name: str, value: object, options: tuple[str, ...]) -> None:
+def choice(name: str, value: object, options: tuple[object, ...]) -> None:
     """Raise unless ``value`` is one of the options."""
     if value not in options:
         raise ValueError(f'"{name}" must be {" or ".join(map(repr, options))}, got {value!r}')

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-
-from .check import ShapeError, debugging, peek, shape_text
+from typing_extensions import override
 
 __all__ = [
     "ClassIndex",
@@ -22,13 +20,15 @@ __all__ = [
     "Real",
     "Sizes",
     "Weight",
-    "verify",
 ]
 
-Sizes = dict[str, "tuple[int, ...] | int"]
-"""What the axes of a call are: "*" is the tuple of leading axes, every other name one number."""
 
-_INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+@dataclass
+class Sizes:
+    """What the axes of a call are: the leading ones (None while unknown), and the named ones."""
+
+    lead: tuple[int, ...] | None = None
+    named: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Domain:
     def size(self, sizes: Sizes) -> tuple[int, ...] | None:
         """The shape this argument must have, or None while an axis is still unknown."""
         lead, names = self.axes
-        if (lead and "*" not in sizes) or any(n not in sizes for n in names):
+        if (lead and sizes.lead is None) or any(n not in sizes.named for n in names):
             return None
-        return (*(sizes["*"] if lead else ()), *(sizes[n] for n in names))  # pyright: ignore  # "*" is a tuple, letters are numbers
+        return (*((sizes.lead or ()) if lead else ()), *(sizes.named[n] for n in names))
 
     @property
     def checked(self) -> bool:
@@ -92,6 +92,7 @@ class Logits(Domain):
     shape: str = "* C"
     meaning: str = "scores, one for each class, classes last"
 
+    @override
     def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
         return 2 * super().draw(generator, sizes, dtype)
 
@@ -109,9 +110,11 @@ class Interval(Domain):
     meaning: str = "one number for each element"
 
     @property
+    @override
     def checked(self) -> bool:
         return self.whole or math.isfinite(self.low) or math.isfinite(self.high)
 
+    @override
     def within(self, value: Tensor) -> Tensor | None:
         low, high = torch.aminmax(value)
         inside = (low > self.low if self.open_low else low >= self.low) & (
@@ -119,6 +122,7 @@ class Interval(Domain):
         )
         return inside & (value == value.floor()).all() if self.whole else inside
 
+    @override
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
         below = value <= self.low if self.open_low else value < self.low
         above = value >= self.high if self.open_high else value > self.high
@@ -130,6 +134,7 @@ class Interval(Domain):
             f"{self.high:g}]", "inf)" if math.isinf(self.high) else f"{self.high:g}]"
         )
 
+    @override
     def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
         uniform = torch.rand(self.size(sizes) or (), generator=generator, dtype=dtype) * 0.9 + 0.05
         if math.isinf(self.low):
@@ -151,6 +156,7 @@ class Distribution(Interval):
     high: float = 1.0
     meaning: str = "class probabilities (floats), one for each score"
 
+    @override
     def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
         return Real(self.shape).draw(generator, sizes, dtype).softmax(-1)
 
@@ -163,11 +169,13 @@ class ClassIndex(Domain):
     below: str = "C"
     meaning: str = 'class indices, one for each row of "input"'
 
+    @override
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
-        return (value < 0) | (value >= int(sizes[self.below]))  # pyright: ignore  # a letter is a number
+        return (value < 0) | (value >= sizes.named[self.below])
 
+    @override
     def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
-        return torch.randint(int(sizes[self.below]), self.size(sizes) or (), generator=generator)  # pyright: ignore  # as above
+        return torch.randint(sizes.named[self.below], self.size(sizes) or (), generator=generator)
 
 
 @dataclass(frozen=True)
@@ -191,6 +199,7 @@ class Mask(Domain):
     optional: bool = True
     meaning: str = "True where an element counts"
 
+    @override
     def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
         return torch.rand(self.size(sizes) or (), generator=generator) < 0.6
 
@@ -203,142 +212,6 @@ class Weight(Interval):
     optional: bool = True
     meaning: str = "one weight for each element"
 
+    @override
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
         return ~((value >= 0) & (value < math.inf))
-
-
-def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_index: int | None, class_dim: int) -> None:
-    """Check every tensor of one call against its domain: type, dtype, device, shape, and values where they can be seen."""
-    sizes: Sizes = {}
-    first: Tensor | None = None
-    for name, domain in domains.items():
-        value = given.get(name)
-        if not isinstance(value, Tensor):
-            _accept_scalar(name, domain, value)
-            continue
-        if isinstance(domain, ClassTarget):
-            domain = domain.narrow(value)
-        _check_dtype(name, domain, value)
-        if first is None:
-            first = value
-        elif value.device != first.device:
-            raise ValueError(f'"{name}" is on {value.device}, expected {first.device} like the other tensors: move it with .to()')
-        if not _bind(domain, value.shape, sizes, class_dim):
-            raise _misfit(name, domain, value, sizes, given, class_dim)
-        if (domain.checked and value.numel() and not _inside(domain, value)) or debugging():
-            _check_values(name, domain, value, sizes, given, ignore_index, class_dim)
-
-
-def _inside(domain: Domain, value: Tensor) -> bool:
-    """False only where somebody looked and saw a value outside, or a NaN."""
-    if torch.compiler.is_compiling() or value.device.type != "cpu":
-        return True
-    inside = domain.within(value)
-    return inside is None or peek(inside) is not False
-
-
-def _accept_scalar(name: str, domain: Domain, value: object) -> None:
-    if (value is None and domain.optional) or (domain.scalar and isinstance(value, (int, float)) and not isinstance(value, bool)):
-        if (
-            isinstance(domain, Interval)
-            and isinstance(value, (int, float))
-            and bool(domain.outside(torch.tensor(float(value)), {}))
-        ):
-            raise ValueError(f'"{name}" is {value!r}, expected a number in {domain}')
-        return
-    wanted = "a number or a Tensor" if domain.scalar else "a Tensor"
-    raise TypeError(f'"{name}" must be {wanted} ({domain.meaning}), got {type(value).__name__}')
-
-
-def _check_dtype(name: str, domain: Domain, value: Tensor) -> None:
-    dtype, kind = value.dtype, domain.kind
-    if kind == "float" and not dtype.is_floating_point:
-        remedy = "losskit takes real numbers only" if dtype.is_complex else f"use {name}.float()"
-        raise TypeError(f'"{name}" has dtype {dtype}, expected a floating-point dtype: {remedy}')
-    if kind == "number" and dtype.is_complex:
-        raise TypeError(f'"{name}" has dtype {dtype}, expected real numbers: {domain.meaning}')
-    if kind == "integer" and dtype not in _INTEGERS:
-        raise TypeError(f'"{name}" has dtype {dtype}, expected integers: {domain.meaning}')
-    if kind == "bool" and dtype != torch.bool:
-        raise TypeError(f'"{name}" has dtype {dtype}, expected torch.bool: {domain.meaning}; use {name}.bool()')
-
-
-def _bind(domain: Domain, shape: torch.Size, sizes: Sizes, class_dim: int) -> bool:
-    """Match a shape to the named axes, learning the sizes that are still unknown. False if it does not fit."""
-    lead, names = domain.axes
-    split = len(shape) - len(names)
-    if split < 0 or (split > 0 and not lead):
-        return False
-    dims: tuple[int, ...] = tuple(shape)
-    if lead and names and class_dim != -1:
-        if not -len(dims) <= class_dim < len(dims):
-            return False
-        at = class_dim % len(dims)
-        dims = (*dims[:at], *dims[at + 1 :], dims[at])
-    if lead and sizes.setdefault("*", dims[:split]) != dims[:split]:
-        return False
-    return all(sizes.setdefault(n, d) == d for n, d in zip(names, dims[split:], strict=True))
-
-
-def _misfit(name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], class_dim: int) -> ShapeError:
-    """The error of a shape that does not fit: got, expected, of what, and the remedy where one is likely."""
-    got, expected = tuple(value.shape), domain.size(sizes)
-    if expected is None or len(sizes) == 0:
-        return ShapeError(f'"{name}" has shape {got}, expected ({domain.shape.replace(" ", ", ")}): {domain.meaning}')
-    if class_dim != -1 and domain.axes[0] and domain.axes[1]:
-        at = class_dim % len(expected)
-        expected = (*expected[:at], expected[-1], *expected[at:-1])
-    leader = next((f'"{n}" {shape_text(t.shape)}' for n, t in given.items() if isinstance(t, Tensor) and n != name), "")
-    remedy = ""
-    if got == (*expected, 1):
-        remedy = f"; use {name}.squeeze(-1)"
-    elif (*got, 1) == expected:
-        remedy = f"; use {name}.unsqueeze(-1)"
-    elif (
-        "class_dim" in given
-        and class_dim == -1
-        and isinstance(t := given.get("input"), Tensor)
-        and t.ndim > 2
-        and got == (t.shape[0], *t.shape[2:])
-    ):
-        remedy = "; if the classes of the input are in its second axis, pass class_dim=1"
-    return ShapeError(f'"{name}" has shape {got}, expected {expected} to fit {leader}: {domain.meaning}{remedy}')
-
-
-def _check_values(
-    name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], ignore_index: int | None, class_dim: int
-) -> None:
-    """Raise at the first value outside of the domain that counts; inside debug() also at the first NaN."""
-    wrong = _wrong(domain, value, sizes)
-    if wrong is None:
-        return
-    if not peek(wrong.any()):
-        return
-    if domain.kind == "integer" and ignore_index is not None:
-        wrong = wrong & (value != ignore_index)
-    for silent in ("mask", "weight"):
-        hide = given.get(silent)
-        if isinstance(hide, Tensor) and silent != name and hide.shape == wrong.shape:
-            wrong = wrong & (hide != 0)
-    if not peek(wrong.any()):
-        return
-    where = tuple(int(i) for i in wrong.nonzero()[0])
-    place = where[0] if len(where) == 1 else where
-    bad = value[where].item()
-    if bad != bad:
-        raise ValueError(f'"{name}" is nan at index {place}, expected a number: mask it, or find what made it')
-    if domain.kind == "integer":
-        raise IndexError(
-            f'"{name}" is {bad} at index {place}, expected a class in [0, {sizes["C"]}) or ignore_index={ignore_index}'
-        )
-    raise ValueError(
-        f'"{name}" is {bad:g} at index {place}, expected {domain if isinstance(domain, Interval) else "a finite number"}: {domain.meaning}'
-    )
-
-
-def _wrong(domain: Domain, value: Tensor, sizes: Sizes) -> Tensor | None:
-    if not debugging():
-        return domain.outside(value, sizes)
-    nan = value != value
-    outside = domain.outside(value, sizes)
-    return nan if outside is None else nan | outside

@@ -22,7 +22,7 @@ class Parts(NamedTuple):
     weight: Tensor
 
 
-class _Ledger:
+class Ledger:
     """Stands in for ``normalizer`` while ``parts`` runs: takes the denominator down instead of dividing by it."""
 
     weight: Tensor | None = None
@@ -41,7 +41,7 @@ def reduce(
     value: Tensor,
     weight: Tensor | None,
     reduction: Reduction,
-    normalizer: Tensor | float | None = None,
+    normalizer: Tensor | float | Ledger | None = None,
     *,
     counts: Tensor | None = None,
 ) -> Tensor:
@@ -54,7 +54,7 @@ def reduce(
     choice("reduction", reduction, ("none", "mean", "sum"))
     if weight is not None:
         value = torch.where(weight != 0, value, 0) * weight
-    if isinstance(normalizer, _Ledger):
+    if isinstance(normalizer, Ledger):
         counted = weight if counts is None else counts
         normalizer.weight = value.new_full((), value.numel()) if counted is None else counted.sum()
         return value.sum()
@@ -106,7 +106,7 @@ def parts(loss: Callable[..., Tensor], /, *tensors: Tensor, **options: object) -
     taken = {"reduction", "normalizer"} & options.keys()
     if taken:
         raise TypeError(f"parts() sets {' and '.join(sorted(taken))} itself: leave it out")
-    ledger = _Ledger()
+    ledger = Ledger()
     total = loss(*tensors, **options, normalizer=ledger)
     if ledger.weight is None:
         raise TypeError(f"{getattr(loss, '__name__', loss)!r} does not end in losskit's reduce: it has no parts")

@@ -32,9 +32,9 @@ def curve(card: Card, *, low: float = -6.0, high: float = 6.0, points: int = 121
     target stays 0, or 1 where the loss needs a positive target.
     """
     x = torch.linspace(low, high, points, dtype=torch.float64, requires_grad=True)
-    sizes: Sizes = {**_SIZES, "*": (points,)}
+    sizes = Sizes((points,), dict(_SIZES))
     if card.task == "segmentation":
-        sizes["*"] = (points, 1)
+        sizes.lead = (points, 1)
     tensors: list[Tensor] = []
     axis = ""
     for name in card.tensors:

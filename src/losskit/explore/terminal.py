@@ -13,64 +13,13 @@ __all__ = ["plain", "plot"]
 # the eight dots of a braille cell, by row and column of the cell
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
-_SYMBOLS = {
-    **{
-        name: letter
-        for name, letter in zip(
-            ["alpha", "beta", "gamma", "delta", "epsilon", "eta", "lambda", "mu", "pi", "rho", "sigma", "tau", "phi", "theta"], "αβγδεηλμπρστφθ", strict=True
-        )
-    },
-
-        "Phi": "Φ",
-        "Gamma": "Γ",
-        "Delta": "Δ",
-        "ell": "ℓ",
-        "partial": "∂",
-        "sum": "Σ",
-        "prod": "∏",
-        "int": "∫",
-        "infty": "∞",
-        "varphi": "φ"
-    ,
-
-        "ne": "≠",
-        "neq": "≠",
-        "le": "≤",
-        "leq": "≤",
-        "ge": "≥",
-        "geq": "≥",
-        "in": "∈",
-        "to": "→",
-        "times": "×",
-        "cdot": "·",
-        "pm": "±",
-        "approx": "≈"
-    ,
-
-        "varepsilon": "ε",
-        "cup": "∪",
-        "cap": "∩",
-        "setminus": "∖",
-        "cdots": "...",
-        "ldots": "...",
-        "dots": "...",
-        "mid": "|",
-        "propto": "∝",
-        "sqrt": "√"
-    ,
-
-        "quad": "  ",
-        "qquad": "  ",
-        "left": "",
-        "right": "",
-        "big": "",
-        "Big": "",
-        "bigl": "",
-        "bigr": "",
-        "displaystyle": "",
-        "circ": "∘"
-    ,
-}
+_LETTERS = """
+alpha:α beta:β gamma:γ delta:δ epsilon:ε varepsilon:ε eta:η lambda:λ mu:μ pi:π rho:ρ sigma:σ tau:τ phi:φ varphi:φ
+theta:θ Phi:Φ Gamma:Γ Delta:Δ ell:ℓ partial:∂ sum:Σ prod:∏ int:∫ infty:∞ sqrt:√ ne:≠ neq:≠ le:≤ leq:≤ ge:≥ geq:≥ in:∈
+to:→ times:× cdot:· pm:± approx:≈ cup:∪ cap:∩ setminus:∖ propto:∝ mid:| circ:∘ cdots:... ldots:... dots:... left: right:
+big: Big: bigl: bigr: quad: qquad:
+"""
+_SYMBOLS: dict[str, str] = {name: letter for name, _, letter in (pair.partition(":") for pair in _LETTERS.split())}
 
 
 def plain(latex: str) -> str:

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..core.call import verify
 from ..core.check import ShapeError, at_least, between, choice, visible
-from ..core.domain import Interval, Mask, Real, Weight, verify
+from ..core.domain import Interval, Mask, Real, Weight
 from ..core.reduce import Reduction, reduce, valid_weight
 from .robust import robust
 

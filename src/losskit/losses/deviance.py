@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.call import verify
 from ..core.card import loss
 from ..core.check import at_least, peek, visible
-from ..core.domain import Interval, Mask, Real, Sizes, Weight, verify
+from ..core.domain import Interval, Mask, Real, Sizes, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from .likelihood import reach, wide

@@ -44,7 +44,11 @@ def _binary_paper(input: Tensor, target: Tensor, *, gamma: float = 2.0, alpha: f
 
 
 def _chance(num_classes: int, gamma: float = 2.0) -> float:
-    return (1 - 1 / num_classes) ** gamma * math.log(num_classes)
+    return float((1 - 1 / num_classes) ** gamma * math.log(num_classes))
+
+
+def _binary_chance(gamma: float = 2.0) -> float:
+    return float(0.5**gamma * math.log(2))
 
 
 @loss(
@@ -70,7 +74,7 @@ def focal_loss(
     r"""Cross-entropy that fades out easy examples, so that rare and hard ones are heard.
 
     Formula:    \ell = -(1 - p_y)^\gamma \log p_y
-    Gradient:   \partial\ell/\partial u = -(1 - p_y)^\gamma (1 - p_y - \gamma p_y \log p_y),\; u = z_y - \log \sum_{j \ne y} e^{z_j}
+    Gradient:   \partial\ell/\partial u = -(1 - p_y)^\gamma (1 - p_y - \gamma p_y \log p_y),\; u = \log \frac{p_y}{1 - p_y}
     Use when:   one class drowns the others and most of its examples are easy.
     Avoid when: labels are noisy (it chases them), or calibrated probabilities are needed (it is underconfident).
     Shape:      input (*, C), target (*) -> () or (*)
@@ -127,7 +131,7 @@ class FocalLoss(Loss, function=focal_loss):
     reference=_binary_paper,
     laws=("nonnegative", "bounded_gradient"),
     variants=({}, {"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 5.0, "alpha": 0.25}),
-    chance=lambda gamma=2.0: 0.5**gamma * math.log(2),
+    chance=_binary_chance,
 )
 def binary_focal_loss(
     input: Tensor,

@@ -192,7 +192,7 @@ def ldam_loss(
 ) -> Tensor:
     r"""Cross-entropy with a head start against rare classes' rivals: the rarer the class, the wider its margin.
 
-    Formula:    \ell = -\log \mathrm{softmax}((z - \Delta_y \mathrm{onehot}(y)) / T)_y,\; \Delta_j \propto n_j^{-1/4},\; \max \Delta = m
+    Formula:    \ell = -\log \mathrm{softmax}((z - \Delta_y \mathrm{onehot}(y)) / T)_y,\; \Delta_j = m (n_j / n_{\min})^{-1/4}
     Gradient:   \partial\ell/\partial z = (p - \mathrm{onehot}(y)) / T
     Use when:   the scores are cosines (normalised features and class vectors); class weights are added late in training.
     Avoid when: the scores are ordinary logits: a margin of 0.5 means nothing beside scores of 20.

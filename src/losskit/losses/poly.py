@@ -37,13 +37,21 @@ def _generalized_paper(input: Tensor, target: Tensor, *, q: float = 0.7) -> Tens
     return (1 - p**q) / q if q else -p.log()
 
 
+def _poly_chance(num_classes: int, epsilon: float = 1.0) -> float:
+    return math.log(num_classes) + epsilon * (1 - 1 / num_classes)
+
+
+def _generalized_chance(num_classes: int, q: float = 0.7) -> float:
+    return -math.expm1(-q * math.log(num_classes)) / q if q else math.log(num_classes)
+
+
 @loss(
     task="classification",
     sample=_CLASSES,
     reference=_poly_paper,
     laws=("shift_invariant",),
     variants=({}, {"epsilon": -1.0}, {"epsilon": 3.0}),
-    chance=lambda num_classes, epsilon=1.0: math.log(num_classes) + epsilon * (1 - 1 / num_classes),
+    chance=_poly_chance,
 )
 def poly_loss(
     input: Tensor,
@@ -101,7 +109,7 @@ class PolyLoss(Loss, function=poly_loss):
     reference=_generalized_paper,
     laws=("nonnegative", "shift_invariant"),
     variants=({}, {"q": 0.0}, {"q": 1e-6}, {"q": 1.0}),
-    chance=lambda num_classes, q=0.7: -math.expm1(-q * math.log(num_classes)) / q if q else math.log(num_classes),
+    chance=_generalized_chance,
     floor=lambda: 0.0,
 )
 def generalized_cross_entropy(

@@ -25,11 +25,12 @@ def first_order(formula: Callable[..., Tensor], kernel: Kernel, input: Tensor, *
     if not wanted or any(t is not None and t.requires_grad for t in others):
         return formula(input, *others)
     try:
-        return _FirstOrder.apply(formula, kernel, input, *others)
+        value: Tensor = _FirstOrder.apply(formula, kernel, input, *others)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     except RuntimeError as problem:
         if "setup_context" not in str(problem):
             raise
         return formula(input, *others)  # inside torch.func, which cannot see through a kernel
+    return value
 
 
 class _FirstOrder(torch.autograd.Function):

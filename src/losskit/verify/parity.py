@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,10 @@ class Parity:
     double: float
     ours_ulp: float
     torch_ulp: float
+
+
+def _torch_gaussian(mean: Tensor, target: Tensor, variance: Tensor, reduction: str = "mean") -> Tensor:
+    return F.gaussian_nll_loss(mean, target, variance, full=True, reduction=reduction)
 
 
 def _pairs() -> list[tuple[str, Function, Function, list[Tensor]]]:
@@ -65,7 +70,7 @@ def _pairs() -> list[tuple[str, Function, Function, list[Tensor]]]:
         ("l1_loss", losskit.l1_loss, F.l1_loss, [x, y]),
         ("huber_loss", *options(losskit.huber_loss, F.huber_loss, delta=1.5), [x, y]),
         ("smooth_l1_loss", *options(losskit.smooth_l1_loss, F.smooth_l1_loss, beta=0.5), [x, y]),
-        ("gaussian_nll_loss", gaussian, lambda *t, **o: F.gaussian_nll_loss(*t, full=True, **o), [x, y, var]),
+        ("gaussian_nll_loss", gaussian, _torch_gaussian, [x, y, var]),
     ]
 
 
@@ -100,6 +105,21 @@ def measure() -> list[Parity]:
     return table
 
 
+_WITHIN = "at most 2 ulp off, or nearer than torch"
+
+
+def _double(row: Parity) -> float:
+    return row.double
+
+
+def _single(row: Parity) -> str:
+    return _WITHIN if row.ours_ulp <= max(2.0, row.torch_ulp) else f"{row.ours_ulp:.3g} ulp off"
+
+
+def _beside(row: Parity) -> str:
+    return f"{row.torch_ulp:.2g} ulp (ours {row.ours_ulp:.2g})"
+
+
 def claims() -> list[Claim]:
     """One claim a loss and a precision."""
     found: list[Claim] = []
@@ -109,18 +129,17 @@ def claims() -> list[Claim]:
                 "where torch is right",
                 f"{row.name}: float64, largest difference to torch",
                 0.0,
-                lambda r=row: r.double,
+                partial(_double, row),
                 tolerance=1e-12,
             )
         )
-        within = "at most 2 ulp off, or nearer than torch"
         found.append(
             Claim(
                 "where torch is right",
                 f"{row.name}: float32, value and gradient",
-                within,
-                lambda r=row: within if r.ours_ulp <= max(2.0, r.torch_ulp) else f"{r.ours_ulp:.3g} ulp off",
-                lambda r=row: f"{r.torch_ulp:.2g} ulp (ours {r.ours_ulp:.2g})",
+                _WITHIN,
+                partial(_single, row),
+                partial(_beside, row),
             )
         )
     return found

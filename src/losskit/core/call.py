@@ -1,0 +1,153 @@
+"""Every tensor of one call against its domain: type, dtype, device, shape, and values where they can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .check import ShapeError, debugging, peek, shape_text
+from .domain import ClassTarget, Domain, Interval, Sizes
+
+__all__ = ["verify"]
+
+_INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+
+
+def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_index: int | None, class_dim: int) -> None:
+    """Check every tensor of one call against its domain: type, dtype, device, shape, and values where they can be seen."""
+    sizes = Sizes()
+    first: Tensor | None = None
+    for name, domain in domains.items():
+        value = given.get(name)
+        if not isinstance(value, Tensor):
+            _accept_scalar(name, domain, value)
+            continue
+        if isinstance(domain, ClassTarget):
+            domain = domain.narrow(value)
+        _check_dtype(name, domain, value)
+        if first is None:
+            first = value
+        elif value.device != first.device:
+            raise ValueError(f'"{name}" is on {value.device}, expected {first.device} like the other tensors: move it with .to()')
+        if not _bind(domain, value.shape, sizes, class_dim):
+            raise _misfit(name, domain, value, sizes, given, class_dim)
+        if (domain.checked and value.numel() and not _inside(domain, value)) or debugging():
+            _check_values(name, domain, value, sizes, given, ignore_index, class_dim)
+
+
+def _inside(domain: Domain, value: Tensor) -> bool:
+    """False only where somebody looked and saw a value outside, or a NaN."""
+    if torch.compiler.is_compiling() or value.device.type != "cpu":
+        return True
+    inside = domain.within(value)
+    return inside is None or peek(inside) is not False
+
+
+def _accept_scalar(name: str, domain: Domain, value: object) -> None:
+    if (value is None and domain.optional) or (domain.scalar and isinstance(value, (int, float)) and not isinstance(value, bool)):
+        if (
+            isinstance(domain, Interval)
+            and isinstance(value, (int, float))
+            and bool(domain.outside(torch.tensor(float(value)), Sizes()))
+        ):
+            raise ValueError(f'"{name}" is {value!r}, expected a number in {domain}')
+        return
+    wanted = "a number or a Tensor" if domain.scalar else "a Tensor"
+    raise TypeError(f'"{name}" must be {wanted} ({domain.meaning}), got {type(value).__name__}')
+
+
+def _check_dtype(name: str, domain: Domain, value: Tensor) -> None:
+    dtype, kind = value.dtype, domain.kind
+    if kind == "float" and not dtype.is_floating_point:
+        remedy = "losskit takes real numbers only" if dtype.is_complex else f"use {name}.float()"
+        raise TypeError(f'"{name}" has dtype {dtype}, expected a floating-point dtype: {remedy}')
+    if kind == "number" and dtype.is_complex:
+        raise TypeError(f'"{name}" has dtype {dtype}, expected real numbers: {domain.meaning}')
+    if kind == "integer" and dtype not in _INTEGERS:
+        raise TypeError(f'"{name}" has dtype {dtype}, expected integers: {domain.meaning}')
+    if kind == "bool" and dtype != torch.bool:
+        raise TypeError(f'"{name}" has dtype {dtype}, expected torch.bool: {domain.meaning}; use {name}.bool()')
+
+
+def _bind(domain: Domain, shape: torch.Size, sizes: Sizes, class_dim: int) -> bool:
+    """Match a shape to the named axes, learning the sizes that are still unknown. False if it does not fit."""
+    lead, names = domain.axes
+    split = len(shape) - len(names)
+    if split < 0 or (split > 0 and not lead):
+        return False
+    dims: tuple[int, ...] = tuple(shape)
+    if lead and names and class_dim != -1:
+        if not -len(dims) <= class_dim < len(dims):
+            return False
+        at = class_dim % len(dims)
+        dims = (*dims[:at], *dims[at + 1 :], dims[at])
+    if lead:
+        sizes.lead = dims[:split] if sizes.lead is None else sizes.lead
+        if sizes.lead != dims[:split]:
+            return False
+    return all(sizes.named.setdefault(n, d) == d for n, d in zip(names, dims[split:], strict=True))
+
+
+def _misfit(name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], class_dim: int) -> ShapeError:
+    """The error of a shape that does not fit: got, expected, of what, and the remedy where one is likely."""
+    got, expected = tuple(value.shape), domain.size(sizes)
+    if expected is None:
+        return ShapeError(f'"{name}" has shape {got}, expected ({domain.shape.replace(" ", ", ")}): {domain.meaning}')
+    if class_dim != -1 and domain.axes[0] and domain.axes[1]:
+        at = class_dim % len(expected)
+        expected = (*expected[:at], expected[-1], *expected[at:-1])
+    leader = next((f'"{n}" {shape_text(t.shape)}' for n, t in given.items() if isinstance(t, Tensor) and n != name), "")
+    remedy = ""
+    if got == (*expected, 1):
+        remedy = f"; use {name}.squeeze(-1)"
+    elif (*got, 1) == expected:
+        remedy = f"; use {name}.unsqueeze(-1)"
+    elif (
+        "class_dim" in given
+        and class_dim == -1
+        and isinstance(t := given.get("input"), Tensor)
+        and t.ndim > 2
+        and got == (t.shape[0], *t.shape[2:])
+    ):
+        remedy = "; if the classes of the input are in its second axis, pass class_dim=1"
+    return ShapeError(f'"{name}" has shape {got}, expected {expected} to fit {leader}: {domain.meaning}{remedy}')
+
+
+def _check_values(
+    name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], ignore_index: int | None, class_dim: int
+) -> None:
+    """Raise at the first value outside of the domain that counts; inside debug() also at the first NaN."""
+    wrong = _wrong(domain, value, sizes)
+    if wrong is None:
+        return
+    if not peek(wrong.any()):
+        return
+    if domain.kind == "integer" and ignore_index is not None:
+        wrong = wrong & (value != ignore_index)
+    for silent in ("mask", "weight"):
+        hide = given.get(silent)
+        if isinstance(hide, Tensor) and silent != name and hide.shape == wrong.shape:
+            wrong = wrong & (hide != 0)
+    if not peek(wrong.any()):
+        return
+    where = tuple(int(i) for i in wrong.nonzero()[0])
+    place = where[0] if len(where) == 1 else where
+    bad = value[where].item()
+    if bad != bad:
+        raise ValueError(f'"{name}" is nan at index {place}, expected a number: mask it, or find what made it')
+    if domain.kind == "integer":
+        raise IndexError(
+            f'"{name}" is {bad} at index {place}, expected a class in [0, {sizes.named["C"]}) or ignore_index={ignore_index}'
+        )
+    wanted = domain if isinstance(domain, Interval) else "a finite number"
+    raise ValueError(f'"{name}" is {bad:g} at index {place}, expected {wanted}: {domain.meaning}')
+
+
+def _wrong(domain: Domain, value: Tensor, sizes: Sizes) -> Tensor | None:
+    if not debugging():
+        return domain.outside(value, sizes)
+    nan = value != value
+    outside = domain.outside(value, sizes)
+    return nan if outside is None else nan | outside
