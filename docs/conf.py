@@ -15,7 +15,7 @@ copyright = "the losskit authors, Apache-2.0"  # noqa: A001  # Sphinx's name
 version = release = losskit.__version__
 
 extensions = ["myst_parser", "mathml", "cards"]
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 
@@ -24,8 +24,6 @@ nitpick_ignore_regex = [("py:class", r".*")]  # the types in a signature are tor
 smartquotes = False
 python_maximum_signature_line_length = 80
 python_display_short_literal_types = True
-pygments_style = "sphinx"
-pygments_dark_style = "monokai"
 
 html_theme = "furo"
 html_title = "losskit"

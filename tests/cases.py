@@ -22,7 +22,7 @@ class Case:
     card: Card
     tensors: dict[str, Tensor]
     options: dict[str, Any]
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: Sizes = field(default_factory=lambda: Sizes(None, {}))
 
     def value(self, **changes: Any) -> Tensor:
         """The loss of this case, with options changed or added."""

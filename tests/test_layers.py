@@ -20,6 +20,7 @@ MAY = {
     "verify": {"core", "losses", "explore", "demos", "verify", "api"},
     "api": {"core", "losses"},
     "__init__": {"api"},
+    "__main__": {"cli"},
     "cli": {"core", "ops", "losses", "explore", "demos", "verify", "api", "__init__"},
 }
 THIRD_PARTY = {

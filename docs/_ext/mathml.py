@@ -17,6 +17,7 @@ _SPACE = "http://www.w3.org/1998/Math/MathML"
 _WORD = re.compile(r"""[("']?(?:(?!d[a-z]\b)[A-Za-z]{2,}(?:['/-][A-Za-z]+)*|e\.g|i\.e|[a-z]-th)[.,:;)"'?]*""")
 _NAME = re.compile(r"""[("']?[A-Za-z][A-Za-z0-9]+(?:_[A-Za-z0-9]+)+.*""")
 _STRONG = re.compile(r"\\[A-Za-z,;{|]|\^|_\{|(?<![A-Za-z0-9])[A-Za-z]_[A-Za-z0-9](?![A-Za-z0-9])")
+_SPACED = re.compile(r"\\[;,]")
 _RELATION = re.compile(r"[=<>]")
 _BARE = re.compile(r"(\\[A-Za-z]+|\\?\{|\})|([A-Za-z]{3,})")
 
@@ -85,16 +86,15 @@ def pieces(text: str, *, formula: bool = False) -> list[tuple[bool, str]]:
     kinds = [_kind(token) for token in tokens]
     math, run, is_math = formula, [], []  # ``run``: undecided tokens since the last word
     for i, kind in enumerate(kinds):
-        if kind == "neutral" and tokens[i].lower() == "a" and i + 1 < len(kinds) and kinds[i + 1] == "word":
+        if tokens[i].lower() == "a" and kinds[i + 1 : i + 2] == ["word"]:
             kind = "word"
         if kind == "neutral" and not math:
             run.append(i)
-        elif kind == "word" or (kind == "neutral" and formula and not math):
-            _decide(run, tokens, is_math, formula)
-            run, math = [], False
-        elif kind == "math":
-            is_math += _reach_back(run, tokens)
-            run, math = [], True
+            continue
+        if kind == "math":
+            run = _reach_back(run, tokens, is_math)
+        _decide(run, tokens, is_math, formula)
+        run, math = [], kind == "math" or (math and kind == "neutral")
         if math:
             is_math.append(i)
             math = tokens[i][-1] not in ":;"
@@ -117,33 +117,34 @@ def _tokens(text: str) -> list[str]:
 def _kind(token: str) -> str:
     if _NAME.fullmatch(token):
         return "word"
-    if _STRONG.search(re.sub(r"\\[;,]$", "", token)):
+    if _STRONG.search(_SPACED.sub("", token)):
         return "math"
     return "word" if _WORD.fullmatch(token) else "neutral"
 
 
 def _decide(run: list[int], tokens: list[str], is_math: list[int], formula: bool) -> None:
     """Symbols between words: "p = 1" in a formula's remark is mathematics, a lone number is not."""
-    inner = [tokens[i] for i in run[1:]]
-    if formula and any(_RELATION.search(token) for token in inner) and not _RELATION.match(tokens[run[0]]):
+    related = any(_RELATION.search(tokens[i]) for i in run[1:])
+    if formula and related and not _RELATION.match(tokens[run[0]]):
         is_math += run
 
 
-def _reach_back(run: list[int], tokens: list[str]) -> list[int]:
-    """The symbols directly before mathematics, back to the last comma: "|z| =" of "beyond |z| = \\sqrt\\nu"."""
+def _reach_back(run: list[int], tokens: list[str], is_math: list[int]) -> list[int]:
+    """Take the symbols directly before mathematics: "|z| =" of "beyond |z| = \\sqrt\\nu"; what is before a comma is left."""
     start = next((k + 1 for k in reversed(range(len(run))) if tokens[run[k]][-1:] in ",:;."), 0)
-    return run[start:]
+    is_math += run[start:]
+    return run[:start]
 
 
 def _joined(tokens: list[str], is_math: set[int]) -> list[tuple[bool, str]]:
     joined: list[tuple[bool, str]] = []
     for i, token in enumerate(tokens):
         kind = i in is_math
-        if joined and joined[-1][0] == kind and not (kind and joined[-1][1].endswith((",\\;", ";\\;", ",\\quad"))):
+        if joined and joined[-1][0] == kind and not (kind and joined[-1][1].endswith((",\\;", ";\\;", ":", ";"))):
             joined[-1] = (kind, f"{joined[-1][1]} {token}")
         else:
             joined.append((kind, token))
-    return [part for kind, text in joined for part in (_trimmed(text) if kind else [(False, text)])]
+    return [part for kind, text in joined for part in (_trimmed(text) if kind else [(False, _SPACED.sub("", text))])]
 
 
 def _trimmed(latex: str) -> list[tuple[bool, str]]:

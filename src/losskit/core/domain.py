@@ -27,8 +27,8 @@ __all__ = [
 class Sizes:
     """What the axes of a call are: the leading ones (None while unknown), and the named ones."""
 
-    lead: tuple[int, ...] | None = None
-    named: dict[str, int] = field(default_factory=dict[str, int])
+    lead: tuple[int, ...] | None
+    named: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Domain:
         """Whether values are looked at on every call (on CPU), not just inside debug()."""
         return False
 
-    def within(self, value: Tensor) -> Tensor | None:
-        """Cheaply, whether all of a tensor with elements is inside (0-d bool; NaN is not)."""
-        return None
+    def within(self, value: Tensor) -> bool:
+        """Cheaply, whether all of a tensor with elements is inside; a NaN is not."""
+        return True
 
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
         """Where ``value`` is not in the domain (bool, same shape), or None if there is nothing to check."""
@@ -112,15 +112,14 @@ class Interval(Domain):
     @property
     @override
     def checked(self) -> bool:
-        return self.whole or math.isfinite(self.low) or math.isfinite(self.high)
+        return self.whole or self.low > -math.inf or self.high < math.inf
 
     @override
-    def within(self, value: Tensor) -> Tensor | None:
-        low, high = torch.aminmax(value)
-        inside = (low > self.low if self.open_low else low >= self.low) & (
-            high < self.high if self.open_high else high <= self.high
-        )
-        return inside & (value == value.floor()).all() if self.whole else inside
+    def within(self, value: Tensor) -> bool:
+        low, high = (float(edge) for edge in torch.aminmax(value.detach()))
+        above = low > self.low if self.open_low else low >= self.low
+        below = high < self.high if self.open_high else high <= self.high
+        return above and below and not (self.whole and bool((value != value.floor()).any()))
 
     @override
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:

@@ -19,8 +19,8 @@ class Loss(nn.Module):
     """Base of every loss module: ``class FocalLoss(Loss, function=focal_loss)`` repeats the options as typed fields.
 
     Names and defaults are compared with the function's when the class is made, so that the two cannot drift apart.
-    Options that are tensors become buffers: they move with ``.to()`` and are in ``state_dict``. ``weight``, ``mask`` and
-    ``normalizer`` may also be given at each call, for the losses that take them.
+    Options that are tensors become buffers: they move with ``.to()`` and are in ``state_dict``. Every option may also be
+    given at a call, which is where masks and weights of elements belong.
     """
 
     function: ClassVar[Callable[..., Tensor]]
@@ -63,21 +63,12 @@ class Loss(nn.Module):
                 return
         super().__setattr__(name, value)
 
-    def forward(
-        self,
-        *tensors: Tensor,
-        weight: Tensor | None = None,
-        mask: Tensor | None = None,
-        normalizer: Tensor | float | None = None,
-    ) -> Tensor:
-        """The function's value with this module's options; what is given here takes precedence."""
+    def forward(self, *tensors: Tensor, **given: Any) -> Tensor:
+        """The function's value with this module's options; what is given here (a mask, a weight) takes precedence."""
         options = {name: getattr(self, name) for name in self.options.parameters}
-        for name, value in (("weight", weight), ("mask", mask), ("normalizer", normalizer)):
-            if value is not None:
-                if name not in options:
-                    raise TypeError(f'{type(self).__name__} takes no "{name}"')
-                options[name] = value
-        return type(self).function(*tensors, **options)
+        if unknown := given.keys() - options.keys():
+            raise TypeError(f'{type(self).__name__} takes no "{unknown.pop()}": its options are {", ".join(options)}')
+        return type(self).function(*tensors, **{**options, **given})
 
     def extra_repr(self) -> str:
         """The options that are not at their default."""

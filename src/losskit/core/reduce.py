@@ -29,7 +29,11 @@ class Ledger:
 
 
 def valid_weight(weight: Tensor | None, mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """What each element counts: its weight, zero where ``mask`` is False; None if every element counts one."""
+    """What each element counts: its weight, zero where ``mask`` is False; None if every element counts one.
+
+    In float32 for a ``dtype`` of half precision, whose numbers do not reach to count a batch.
+    """
+    dtype = torch.float64 if dtype == torch.float64 else torch.float32
     if mask is None:
         return None if weight is None else weight.to(dtype)
     if weight is None:

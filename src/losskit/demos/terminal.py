@@ -9,10 +9,9 @@ from . import Cell, Column, Measure, Ran, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table as Grid
 
 __all__ = ["header", "note", "show", "spelled"]
-
-GAP = 2
 
 
 def spelled(cell: Cell, column: Column) -> str:
@@ -72,18 +71,64 @@ def _bullets(lines: Sequence[str], console: Console) -> None:
 def _show_table(table: Table, console: Console) -> None:
     from rich.text import Text
 
-    rows = [[spelled(cell, column) for cell, column in zip(row, table.columns, strict=True)] for row in table.rows]
     console.print(Text(table.title, "bold"))
-    # a heading may break between words, a number may not
-    widths = [max(len(part) for text in (*cells, *header(c).split()) for part in (text,)) for c, *cells in _columns(table, rows)]
-    if sum(widths) + GAP * (len(widths) - 1) <= console.width:
-        _grid(table, rows, widths, console)
+    cells = [[spelled(cell, column) for cell, column in zip(row, table.columns, strict=True)] for row in table.rows]
+    folded = [[text.replace(" ± ", "\n± ") for text in row] for row in cells]
+    for form, gap in ((cells, 2), (folded, 1)):
+        widths = _widths(table.columns, form, console.width - gap * len(table.columns), form is folded)
+        if widths:
+            console.print(_grid(table, form, widths, gap))
+            break
     else:
-        _records(table, rows, console)
+        _records(table, cells, console)
     if note(table):
         console.print(Text(note(table), "dim"))
     console.print()
 
 
-def _columns(table: Table, rows: Sequence[Sequence[str]]) -> list[tuple[Column, *tuple[str, ...]]]:
-    return [(column, *(row[i] for row in rows)) for i, column in enumerate(table.columns)]
+def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]], room: int, folded: bool) -> list[int]:
+    """The width of each column, or nothing if they do not fit: headings break between words, cells only in a folded table."""
+    least: list[int] = []
+    whole: list[int] = []
+    for i, column in enumerate(columns):
+        name, lines = header(column), [line for row in cells for line in row[i].split("\n")]
+        parts = [part for line in lines for part in line.replace("± ", "±_").split()] if folded else lines
+        least.append(max(map(len, [*name.split(), *parts])))
+        whole.append(max(map(len, [name, *lines])))
+    room -= sum(least)
+    if room < 0:
+        return []
+    for i, (narrow, wide) in enumerate(zip(least, whole, strict=True)):
+        more = min(room, wide - narrow)
+        least[i] += more
+        room -= more
+    return least
+
+
+def _grid(table: Table, cells: Sequence[Sequence[str]], widths: Sequence[int], gap: int) -> Grid:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
+    for i, (column, width) in enumerate(zip(table.columns, widths, strict=True)):
+        text = all(isinstance(row[i], str) for row in table.rows)
+        grid.add_column(Text(header(column)), justify="left" if text else "right", width=width)
+    for row in cells:
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def _records(table: Table, cells: Sequence[Sequence[str]], console: Console) -> None:
+    """A table too wide for the screen: every row as a few lines of name and value."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", ratio=1, overflow="fold")
+    grid.add_column(ratio=1, overflow="fold")
+    for i, row in enumerate(cells):
+        if i:
+            grid.add_row("", "")
+        for column, cell in zip(table.columns, row, strict=True):
+            grid.add_row(Text(header(column)), Text(cell))
+    console.print(grid)

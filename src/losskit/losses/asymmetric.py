@@ -80,7 +80,7 @@ def asymmetric_loss(
     at_least("gamma_pos", gamma_pos, 0)
     at_least("gamma_neg", gamma_neg, 0)
     between("clip", clip, 0, 1)
-    weight = valid_weight(weight, mask, torch.float64 if input.dtype == torch.float64 else torch.float32)
+    weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)
     yes, no = F.logsigmoid(input), F.logsigmoid(-input)
     positive = -torch.exp(gamma_pos * no) * yes

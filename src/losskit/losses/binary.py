@@ -1,4 +1,4 @@
-"""Binary cross-entropy from scores: yes or no, for each element on its own."""
+"""Binary cross-entropy: one yes-or-no question for each element."""
 
 from __future__ import annotations
 
@@ -9,37 +9,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import ShapeError, shape_text, visible, working
+from ..core.check import ShapeError, at_least, visible
 from ..core.domain import Interval, Mask, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from ..ops.softplus import binary_nll
 
-__all__ = ["BinaryCrossEntropyWithLogitsLoss", "binary_cross_entropy_with_logits"]
+__all__ = ["BCEWithLogitsLoss", "binary_cross_entropy_with_logits"]
 
 
-def _paper(input: Tensor, target: Tensor, *, pos_weight: Tensor | float | None = None) -> Tensor:
-    """-(w t log p + (1 - t) log(1 - p))."""
-    t, p = target.double(), 1 / (1 + torch.exp(-input.double()))
-    other = 1 / (1 + torch.exp(input.double()))
-    return -((1.0 if pos_weight is None else pos_weight) * t * p.log() + (1 - t) * other.log())
+def _paper(input: Tensor, target: Tensor, *, pos_weight: float = 1.0) -> Tensor:
+    """-p t log sigmoid(z) - (1 - t) log(1 - sigmoid(z)), the logarithms by log-sum-exp with 0."""
+    z, t = input.double(), target.double()
+    zero = torch.zeros_like(z)
+    return pos_weight * t * torch.logaddexp(zero, -z) + (1 - t) * torch.logaddexp(zero, z)
 
 
-def entropy(prior: float) -> float:
-    """Of a coin that shows heads with this probability, in nats."""
-    return -sum(p * math.log(p) for p in (prior, 1 - prior) if p > 0)
+def _chance(pos_weight: float = 1.0, prior: float = math.nan) -> float:
+    """ln 2 an answer, times pos_weight for a positive: NaN where it matters how many those are, and nobody says."""
+    return math.log(2) * (1 if pos_weight == 1 else 1 - prior + pos_weight * prior)
 
 
-def _chance(pos_weight: float | None = None, prior: float = math.nan) -> float:
-    """Every answer costs ln 2, and a positive pos_weight times that: NaN if the share of positives is needed and not given."""
-    return math.log(2) if pos_weight is None else math.log(2) * (1 - prior + pos_weight * prior)
-
-
-def _constant(prior: float, pos_weight: float | None = None) -> float:
-    """The best probability for all is the weighted share of positives."""
-    positive = prior * (1.0 if pos_weight is None else pos_weight)
-    total = positive + 1 - prior
-    return total * entropy(positive / total) if total else 0.0
+def _constant(prior: float, pos_weight: float = 1.0) -> float:
+    """The weighted entropy at the best constant, whose odds are pos_weight times the prior's."""
+    positive, negative = pos_weight * prior, 1 - prior
+    return sum(w * math.log((positive + negative) / w) for w in (positive, negative) if w > 0)
 
 
 def _floor(target: Tensor | None = None) -> float:
@@ -50,15 +44,15 @@ def _floor(target: Tensor | None = None) -> float:
 @loss(
     task="classification",
     sample={
-        "input": Real(meaning="scores before the sigmoid"),
-        "target": Interval(low=0.0, high=1.0, meaning="0 or 1, or a probability between, for each score"),
-        "pos_weight": Weight("C", scalar=True, meaning="a number, or one weight for each entry of the last axis of the input"),
+        "input": Real(meaning="one score before the sigmoid for each element"),
+        "target": Interval(low=0, high=1, meaning="0, 1, or the probability of 1"),
         "weight": Weight(),
+        "pos_weight": Weight("P", scalar=True, meaning="what a positive counts for: a number, or one for each class (last axis)"),
         "mask": Mask(),
     },
     reference=_paper,
-    laws=("nonnegative", "convex", "mirror", "bounded_gradient"),
-    variants=({}, {"pos_weight": 1.0}),  # at any other pos_weight the two classes are no mirror images, by intent
+    laws=("nonnegative", "convex", "bounded_gradient"),
+    variants=({}, {"pos_weight": 3.0}, {"pos_weight": 0.0}),
     chance=_chance,
     constant=_constant,
     floor=_floor,
@@ -73,52 +67,48 @@ def binary_cross_entropy_with_logits(
     reduction: Reduction = "mean",
     normalizer: Tensor | float | None = None,
 ) -> Tensor:
-    r"""How surprised the model is by each yes or no: -log of the probability that it gave to the right one.
+    r"""How surprised the model is by a yes or a no: for questions with two answers, one for each element.
 
-    Formula:    \ell = -(w\, t \log \sigma(z) + (1 - t) \log \sigma(-z))
-    Gradient:   \partial\ell/\partial z = \sigma(z) - t \;(w = 1): as large as the error, so a wrong model learns at once
-    Use when:   each element is a question of its own: two classes with one score, tags of which several can be right,
-                links, pixels.
-    Avoid when: exactly one of C classes is right (cross_entropy), or nearly all negatives are easy and drown the rest
-                (binary_focal_loss, asymmetric_loss).
-    Shape:      input (*), target (*) -> () or (*)
+    Formula:    \ell = -t \log \sigma(z) - (1 - t) \log \sigma(-z)
+    Gradient:   \partial\ell/\partial z = \sigma(z) - t, without subtracting: exact also where the answer is nearly right
+    Use when:   each element is its own yes or no: multi-label tags, click or no click, pixel masks.
+    Avoid when: exactly one of C classes is right (cross_entropy), or most negatives are easy and drown the rest
+                (binary_focal_loss).
+    Shape:      input (*), target (*) in [0, 1] -> () or (*)
     Args:
-        weight: (*) what each element counts for; the mean divides by the sum (torch divides by the number of elements).
-        pos_weight: what a positive costs, in units of a negative: a number, or (C,) for the last axis of the input, exact
-            and never broadcast. negatives / positives balances the two; it shifts the probabilities, see adjust_logits.
+        weight: (*) what each element counts for; the mean divides by the sum (torch divides by N).
+        pos_weight: multiplies the positive term: a number, or (C,) for the last axis. It is no weight of the mean.
         mask: (*) bool, True where an element counts; what is masked may be NaN.
-    Returns:    0-d, or (*) for reduction="none", in float32 (float64 for float64). Both tails keep their digits: at
-                z = -16, t = 0 the value is 1.1e-7 (torch in float32: 0).
-    Raises:     ShapeError (no broadcasting: (N, 1) against (N,) is an error); TypeError; ValueError for a target outside
-                of [0, 1] on CPU.
-    Reference:  Good 1952, Rational decisions
+        normalizer: replaces the mean's denominator.
+    Returns:    0-d, or (*) for reduction="none".
+    Raises:     ShapeError; TypeError; ValueError for a target outside of [0, 1] (on CPU) or a negative pos_weight.
+    Reference:  Cox 1958, The regression analysis of binary sequences
     Example:
-        >>> losskit.binary_cross_entropy_with_logits(torch.zeros(2), torch.tensor([0.0, 1.0]))  # knows nothing: ln 2
-        tensor(0.6931)
+        >>> losskit.binary_cross_entropy_with_logits(torch.tensor([-16.0]), torch.tensor([0.0]))  # torch says 0
+        tensor(1.1254e-07)
     """
-    input, target = working(input, target)
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)
     if pos_weight is None:
         return reduce(binary_nll(input, target), weight, reduction, normalizer)
-    positive = _fitted(pos_weight, input) * target
-    value = -(positive * F.logsigmoid(input) + (1 - target) * F.logsigmoid(-input))
+    positive = _positive(pos_weight, input)
+    value = -positive * target * F.logsigmoid(input) - (1 - target) * F.logsigmoid(-input)
     return reduce(value, weight, reduction, normalizer)
 
 
-def _fitted(pos_weight: Tensor | float, input: Tensor) -> Tensor | float:
-    """``pos_weight`` if it is a number or has one entry for each of the last axis of ``input``."""
+def _positive(pos_weight: Tensor | float, input: Tensor) -> Tensor | float:
     if not isinstance(pos_weight, Tensor):
+        at_least("pos_weight", pos_weight, 0)
         return pos_weight
-    if pos_weight.shape != input.shape[-1:]:
+    if input.ndim == 0 or pos_weight.shape != input.shape[-1:]:
         raise ShapeError(
-            f'"pos_weight" has shape {shape_text(pos_weight.shape)}, expected {shape_text(input.shape[-1:])} to fit the last '
-            f'axis of "input" {shape_text(input.shape)}: one weight for all is a number'
+            f'"pos_weight" has shape {tuple(pos_weight.shape)}, expected {tuple(input.shape[-1:])}: a number, or one for each '
+            f'class in the last axis of "input" {tuple(input.shape)}'
         )
     return pos_weight.to(input.dtype)
 
 
-class BinaryCrossEntropyWithLogitsLoss(Loss, function=binary_cross_entropy_with_logits):
+class BCEWithLogitsLoss(Loss, function=binary_cross_entropy_with_logits):
     """Module of :func:`binary_cross_entropy_with_logits`."""
 
     weight: Tensor | None = None

@@ -14,7 +14,7 @@ from ..core.check import at_least, between, working
 from ..core.domain import ClassTarget, Distribution, Logits, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
-from ..ops.margin import class_last, class_rows, log_softmax, margin, negative_log_likelihood
+from ..ops.margin import class_last, class_rows, margin, negative_log_likelihood, soft_cross_entropy
 
 __all__ = ["CrossEntropyLoss", "cross_entropy"]
 
@@ -131,8 +131,7 @@ def _of_probabilities(input: Tensor, target: Tensor, weight: Tensor | None, labe
     """-sum_c w_c q_c log p_c, for smoothed targets q."""
     wanted = torch.lerp(target, target.new_full((), 1 / target.shape[-1]), label_smoothing) if label_smoothing else target
     wanted = wanted if weight is None else weight * wanted
-    # a class that is ruled out (-inf) and not wanted costs nothing
-    return -torch.where(wanted == 0, 0, wanted * log_softmax(input)).sum(-1)
+    return soft_cross_entropy(input, wanted)
 
 
 def _of_every_class(input: Tensor, lse: Tensor, weight: Tensor | None, row: Tensor | None) -> Tensor:

@@ -167,7 +167,7 @@ def binary_focal_loss(
     at_least("gamma", gamma, 0)
     if alpha is not None:
         between("alpha", alpha, 0, 1)
-    weight = valid_weight(weight, mask, torch.float64 if input.dtype == torch.float64 else torch.float32)
+    weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)
     yes, no = F.logsigmoid(input), F.logsigmoid(-input)
     # log(1 - p_t) = log(t (1 - p) + (1 - t) p), as a log-sum-exp: its terms do not vanish

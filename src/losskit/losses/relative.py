@@ -38,8 +38,8 @@ class NonZero(Interval):
         """Always: a zero is easily overlooked."""
         return True
 
-    def within(self, value: Tensor) -> Tensor | None:
-        return (value != 0).all()
+    def within(self, value: Tensor) -> bool:
+        return bool((value != 0).all())
 
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
         return value == 0

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.check import peek
 from .first_order import first_order
 
-__all__ = ["class_last", "class_rows", "log_softmax", "margin", "negative_log_likelihood"]
+__all__ = ["class_last", "class_rows", "margin", "negative_log_likelihood", "soft_cross_entropy"]
 
 
 def class_last(input: Tensor, class_dim: int) -> Tensor:
@@ -75,11 +75,37 @@ def negative_log_likelihood(input: Tensor, index: Tensor, counts: Tensor | None 
     return first_order(_nll, _nll_kernel, input, index, counts)
 
 
-def log_softmax(input: Tensor) -> Tensor:
-    """torch's log_softmax with an exact largest entry, which torch rounds to zero when the row is confident."""
+def soft_cross_entropy(input: Tensor, wanted: Tensor) -> Tensor:
+    """-sum_c wanted_c log p_c, (*) from (*, C); a class that is ruled out (-inf) and not wanted costs nothing."""
+    return first_order(_soft, _soft_kernel, input, wanted)
+
+
+def _soft(input: Tensor, wanted: Tensor) -> Tensor:
+    log_p = F.log_softmax(input, -1)
     top = input.detach().argmax(-1)
-    exact = -negative_log_likelihood(input, top)
-    return F.log_softmax(input, -1).scatter(-1, top.unsqueeze(-1), exact.unsqueeze(-1))
+    exact = -_nll(input, top, None)  # torch's rounds to zero when the row is confident
+    return _expected(log_p.scatter(-1, top.unsqueeze(-1), exact.unsqueeze(-1)), wanted)
+
+
+def _expected(log_p: Tensor, wanted: Tensor) -> Tensor:
+    return -torch.where(wanted == 0, 0, wanted * log_p).sum(-1)
+
+
+def _soft_kernel(input: Tensor, wanted: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """d = sum(wanted) softmax - wanted, where nothing cancels: both are wanted in full."""
+    log_p = F.log_softmax(input, -1)
+    if peek((log_p.amax(-1) > -0.1).any()) is not False:
+        top = input.argmax(-1)
+        log_p.scatter_(-1, top.unsqueeze(-1), -_nll_kernel(input, top, None)[0].unsqueeze(-1))
+    value = -(wanted * log_p).sum(-1)
+    if peek(value.isnan().any()) is not False:
+        value = _expected(log_p, wanted)
+
+    def gradient(grad: Tensor) -> Tensor:
+        total = wanted.sum(-1) * grad
+        return log_p.exp().mul_(total.unsqueeze(-1)).addcmul_(wanted, grad.unsqueeze(-1), value=-1)
+
+    return value, gradient
 
 
 def _rest(input: Tensor, index: Tensor, counts: Tensor | None) -> Tensor:

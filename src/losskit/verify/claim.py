@@ -25,6 +25,8 @@ class Claim:
     ours: Callable[[], Answer]
     torch: Callable[[], Answer] | None = None
     tolerance: float = 1e-6
+    at_most: bool = False
+    """The truth is a bound: any number up to it passes."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Finding:
         truth = self.claim.truth
         if isinstance(truth, str) or isinstance(found, str):
             return found == truth
+        if self.claim.at_most:
+            return found <= truth
         return abs(found - truth) <= self.claim.tolerance * (abs(truth) or 1.0)
 
     @property

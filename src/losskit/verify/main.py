@@ -82,13 +82,23 @@ def _print(found: list[Finding]) -> None:
         rows = [f for f in found if f.claim.group == group]
         table = Table(box=None, pad_edge=False, title=group, title_justify="left", title_style="bold", header_style="dim")
         table.add_column("", no_wrap=True)
-        table.add_column("claim", ratio=1)
+        table.add_column("claim", ratio=1, min_width=34)
         beside = any(f.torch is not None for f in rows)
-        for column in ("truth", "losskit", *(["torch, or as typed"] if beside else [])):
+        for column in (
+            "truth",
+            "losskit",
+            *(["as typed" if group.startswith("formulas") else "torch"] if beside else []),
+        ):
             table.add_column(column, justify="right", overflow="fold")
         for f in rows:
             mark = "[green]pass[/green]" if f.passed else "[red]FAIL[/red]"
-            table.add_row(mark, f.claim.about, text(f.claim.truth), text(f.ours), *([text(f.torch)] if beside else []))
+            table.add_row(
+                mark,
+                f.claim.about,
+                ("at most " if f.claim.at_most else "") + text(f.claim.truth),
+                text(f.ours),
+                *([text(f.torch)] if beside else []),
+            )
         console.print(table)
         console.print()
     failed = [f for f in found if not f.passed]

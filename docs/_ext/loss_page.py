@@ -1,0 +1,179 @@
+"""The page of one loss, written from its card, and the page of a task."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from picture import picture
+from prose import Prose
+from sphinx.util.inspect import stringify_signature
+
+import losskit
+from losskit.core.card import Card, Level
+from losskit.core.domain import ClassIndex, Domain
+from losskit.explore.curves import curve
+
+__all__ = ["LAWS", "TASKS", "arguments", "index_page", "loss_page", "signature", "task_page"]
+
+LAWS = {
+    "nonnegative": "It is never negative.",
+    "zero_at_target": "It is 0, with a gradient of 0, where the prediction is the target.",
+    "symmetric": "Prediction and target may change places.",
+    "convex": "It is convex in the prediction: a straight walk to a minimum never goes up.",
+    "shift_invariant": "Adding a number to all scores of a row changes nothing.",
+    "mirror": "A score of x for target 1 costs what -x costs for target 0.",
+    "bounded_gradient": "Its gradient stays bounded however far the prediction is off.",
+    "whole_batch": "It sees the batch as a whole: its value is not a mean over rows, so the parts of micro-batches do not add up.",
+}
+TASKS = {
+    "classification": "One of several classes is right, or each of several yes/no questions has its own answer.",
+    "imbalance": "Some classes are a hundred times rarer than others, and they matter.",
+    "segmentation": "A class for every pixel: what counts is the overlap of regions.",
+    "regression": "A number is predicted.",
+    "distribution": "A number is predicted together with how sure the model is.",
+    "embedding": "Things that belong together shall be near each other.",
+    "ranking": "The order matters, not the number.",
+    "language": "Tokens and sequences: training and tuning of language models.",
+}
+_STANDARD = {
+    "weight": "what each element counts for; the mean divides by the sum.",
+    "mask": "True where an element counts; what is masked may be NaN.",
+    "ignore_index": "rows with this target count nothing.",
+    "reduction": '"mean", "sum", or "none" for one value each: see [Means](../guide/means.md).',
+    "normalizer": "replaces the denominator of the mean: see [Means](../guide/means.md).",
+}
+_TARGETS = (1.0, 2.0, 3.0, 4.0, 100.0)
+
+
+def loss_page(card: Card, catalogue: Mapping[str, Card]) -> str:
+    """Markdown: what it is, its picture, formula, when, arguments, laws, numbers, example, paper."""
+    prose = Prose(catalogue)
+    return "\n\n".join([f"# {card.name}", prose(card.summary), *_body(card, prose)]) + "\n"
+
+
+def _body(card: Card, prose: Prose) -> Iterator[str]:
+    said = card.sections
+    yield signature("function", f"losskit.{card.name}", inspect.signature(card.function))
+    yield f"```{{raw}} html\n{picture(curve(card, low=-4.0, high=4.0), card.name)}\n```"
+    for head in ("Formula", "Gradient"):
+        yield f"**{head}**\n\n```{{container}} formula\n{prose(said[head], formula=True)}\n```"
+    yield f"```{{container}} when\n**Use when** {prose(said['Use when'])}\n\n**Avoid when** {prose(said['Avoid when'])}\n```"
+    yield "## Arguments\n\n" + "\n\n".join(_arguments(card, prose))
+    rows = [f"- **{head}**: {prose(said[head])}" for head in ("Shape", "Returns", "Raises")]
+    yield "\n".join(rows)
+    yield f"## Example\n\n```pycon\n>>> import math, torch, losskit\n>>> import torch.nn.functional as F\n{said['Example']}\n```"
+    yield "## Numbers to expect\n\n" + _numbers(card)
+    yield _laws(card)
+    yield f"## Module\n\n{_module(card)}"
+    yield f"## Reference\n\n{prose(said['Reference'])}"
+
+
+def signature(kind: str, name: str, given: inspect.Signature) -> str:
+    """A signature in the Python domain, so that the index and the search know the name."""
+    if kind == "class" or "Generator" in str(given.return_annotation):  # a context manager is used by with
+        given = given.replace(return_annotation=inspect.Signature.empty)
+    return f"```{{py:{kind}}} {name}{stringify_signature(given)}\n```"
+
+
+def arguments(text: str) -> dict[str, str]:
+    """The entries of an Args section by name; "a, b: ..." is said of both."""
+    parts = re.split(r"^(\w+(?:, \w+)*):\s+", text, flags=re.MULTILINE)
+    return {name: said for names, said in zip(parts[1::2], parts[2::2], strict=True) for name in names.split(", ")}
+
+
+def _arguments(card: Card, prose: Prose) -> Iterator[str]:
+    said = arguments(card.sections["Args"])
+    for name in [*card.tensors, *card.options]:
+        default = "" if name in card.tensors or card.options[name] is inspect.Parameter.empty else f" = {card.options[name]!r}"
+        if name in said:
+            text = prose(said[name])
+        elif name in _STANDARD:
+            text = _STANDARD[name]
+        else:
+            text = prose(card.sample[name].meaning + ".")
+        shape = _shape(card.sample[name]) if name in card.sample and not text.startswith(("(", "\\(")) else ""
+        yield f"`{name}{default}`\n: {shape}{text}"
+
+
+def _shape(domain: Domain) -> str:
+    return "(" + (domain.shape.replace(" ", ", ") + ("," if domain.shape not in ("*", "* C") and " " not in domain.shape else "")).replace("*", "\\*") + ") "
+
+
+def _numbers(card: Card) -> str:
+    rows = [row for row in (_level(card, *each) for each in _levels(card)) if row]
+    if not rows:
+        return "None can be stated without the data: look at the picture."
+    return "\n".join(["| prediction | loss | given |", "|---|---|---|", *rows])
+
+
+def _levels(card: Card) -> list[tuple[str, Level | None]]:
+    return [("of a model that knows nothing", card.chance), ("of the best constant", card.constant), ("at best", card.floor)]
+
+
+def _level(card: Card, words: str, level: Level | None) -> str:
+    """One row of the table: the level for example facts, which are named."""
+    if level is None:
+        return ""
+    examples, facts, told = _examples(card), dict[str, Any](), list[str]()
+    for name, parameter in inspect.signature(level).parameters.items():
+        if name in examples and (name in ("num_classes", "prior", "target") or parameter.default is parameter.empty):
+            facts[name], text = examples[name]
+            told.append(text)
+        elif parameter.default is parameter.empty:
+            return ""
+    value = level(**facts)
+    return f"| {words} | {float(value) + 0.0:.4g} | {', '.join(told)} |"
+
+
+def _examples(card: Card) -> dict[str, tuple[Any, str]]:
+    """Facts of an example, with their words: ten classes, a prior, targets that the loss accepts, options without default."""
+    target = card.sample.get("target")
+    facts: dict[str, tuple[Any, str]] = {"num_classes": (10, "10 classes")}
+    if isinstance(target, ClassIndex):
+        facts["prior"] = ([9, 1], "two classes, 9 to 1")
+    else:
+        facts["prior"] = (0.1, "one in ten is positive")
+    values = (0.0, 0.0, 0.0, 1.0) if getattr(target, "high", None) == 1 else _TARGETS
+    facts["target"] = (torch.tensor(values, dtype=torch.float64), f"targets {', '.join(f'{v:g}' for v in values)}")
+    fixed = {k: v for variant in reversed(card.variants) for k, v in variant.items() if isinstance(v, (int, float))}
+    return facts | {k: (v, f"`{k}={v}`") for k, v in fixed.items()}
+
+
+def _laws(card: Card) -> str:
+    claimed = "\n".join(f"- {LAWS[law]}" for law in LAWS if law in card.laws)
+    rest = "and, like every loss, [the contract](../guide/contract.md)."
+    return f"## Laws\n\nTested for this loss:\n\n{claimed}\n\n{rest}" if claimed else "## Laws\n\nTested: [the contract](../guide/contract.md)."
+
+
+def _module(card: Card) -> str:
+    assert card.module is not None
+    parameters = [p for p in inspect.signature(card.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    shown = signature("class", f"losskit.{card.module.__name__}", inspect.Signature(parameters))
+    also = [f"`{name}`" for name in ("weight", "mask", "normalizer") if name in card.options]
+    call = f"`loss({', '.join(card.tensors)})`"
+    return f"{shown}\n\nThe same options, fixed once; then {call}. {', '.join(also)} can also be given at each call."
+
+
+def task_page(task: str, catalogue: Mapping[str, Card]) -> str:
+    """All losses of one task, each with its line."""
+    prose = Prose(catalogue, "../")
+    cards = [card for card in catalogue.values() if card.task == task]
+    rows = [f"{prose.loss(card.name)}\n: {prose(card.summary)}" for card in cards]
+    tree = "\n".join(f"/losses/{card.name}" for card in cards)
+    return f"# {task.capitalize()}\n\n{TASKS[task]}\n\n" + "\n\n".join(rows) + f"\n\n```{{toctree}}\n:hidden:\n\n{tree}\n```\n"
+
+
+def index_page(tasks: list[str], catalogue: Mapping[str, Card]) -> str:
+    """Every loss there is, by task."""
+    prose = Prose(catalogue)
+    parts = [f"# Losses\n\n{len(catalogue)} losses, by what is predicted. Each page: formula, picture, when, numbers, example."]
+    for task in tasks:
+        cards = [card for card in catalogue.values() if card.task == task]
+        rows = [f"| {prose.loss(card.name)} | {prose(card.summary)} |" for card in cards]
+        parts.append("\n".join([f"## {task.capitalize()}\n\n{TASKS[task]}\n", "| loss | what it is for |", "|---|---|", *rows]))
+    tree = "\n".join(f"tasks/{task}" for task in tasks)
+    return "\n\n".join(parts) + f"\n\n```{{toctree}}\n:hidden:\n\n{tree}\n```\n"

@@ -1,0 +1,114 @@
+"""What the demos found, as one HTML file that needs no network: text and tables are HTML, plotly draws the charts."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from . import Cell, Chart, Ran, Result, Table, need
+from .terminal import header, note, spelled
+
+__all__ = ["render", "write"]
+
+TEMPLATE = "report.html.j2"
+DIGITS = 6  # of a number in a chart: more cannot be seen and makes the file larger
+
+
+def write(ran: Sequence[Ran], path: Path) -> None:
+    """Write the report; a file that is already there is replaced as a whole or, if anything fails, not touched.
+
+    Raises:     ImportError that names the extra if plotly or jinja2 is missing; OSError for a path that cannot be written.
+    """
+    text = render(ran)
+    path = path.resolve()  # a link stays a link
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def render(ran: Sequence[Ran]) -> str:
+    """The report as one string of HTML."""
+    jinja2, plotly = need("jinja2"), need("plotly.offline")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__name__.rpartition(".")[0]).joinpath(TEMPLATE).read_text("utf-8"))
+    return str(
+        template.render(
+            demos=[_article(one) for one in ran],
+            charts=[picture for one in ran for picture in _pictures(one.result)],
+            seconds=sum(one.seconds for one in ran),
+            on=f"losskit {__version__}, torch {torch.__version__}",
+            plotly=plotly.get_plotlyjs().replace("</script", "<\\/script"),
+        )
+    )
+
+
+def _article(one: Ran) -> dict[str, Any]:
+    tables = [_table(table) for table in one.result.tables]
+    return {"demo": one.demo, "result": one.result, "seconds": one.seconds, "tables": tables}
+
+
+def _table(table: Table) -> dict[str, Any]:
+    """The table spelled out: a cell is its text and whether it stands to the right, as numbers do."""
+    right = [any(not isinstance(row[i], str) for row in table.rows) for i in range(len(table.columns))]
+
+    def spell(row: Sequence[Cell]) -> list[tuple[str, bool]]:
+        return [(spelled(cell, column), side) for cell, column, side in zip(row, table.columns, right, strict=True)]
+
+    heads = [(header(column), side) for column, side in zip(table.columns, right, strict=True)]
+    return {"title": table.title, "heads": heads, "rows": [spell(row) for row in table.rows], "note": note(table)}
+
+
+def _pictures(result: Result) -> list[dict[str, Any]]:
+    """For each figure what the script draws: its charts, and which one is seen first."""
+    slots = _slots([chart for figure in result.figures for chart in figure.charts])
+    return [
+        {"title": figure.title, "first": figure.first, "charts": [_chart(chart, slots) for chart in figure.charts]}
+        for figure in result.figures
+    ]
+
+
+def _chart(chart: Chart, slots: Mapping[str, int]) -> dict[str, Any]:
+    series = [
+        {
+            "label": one.label,
+            "slot": slots[one.label],
+            "dots": one.shape == "dots",
+            "x": _numbers(one.x),
+            "y": _numbers(one.y),
+            "low": _numbers(one.low),
+            "high": _numbers(one.high),
+        }
+        for one in chart.series
+    ]
+    marks = [{"axis": mark.axis, "value": mark.value, "label": mark.label} for mark in chart.marks]
+    axes = {"x": chart.x, "y": chart.y, "logX": chart.log_x, "logY": chart.log_y}
+    return {"name": chart.name, **axes, "series": series, "marks": marks}
+
+
+def _numbers(values: Sequence[float]) -> list[float | None]:
+    """Six digits of each; JSON knows no nan and no inf, and a chart cannot show them."""
+    return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in values]
+
+
+def _slots(charts: Sequence[Chart]) -> dict[str, int]:
+    """A colour for every label: labels that differ only in what is in brackets share it, unless they meet in one chart."""
+
+    def stem(label: str) -> str:
+        return label.split(" (")[0]
+
+    stems = [[stem(one.label) for one in chart.series] for chart in charts]
+    alone = all(len(set(names)) == len(names) for names in stems)
+    places: dict[str, int] = {}
+    labels = [one.label for chart in charts for one in chart.series]
+    return {label: places.setdefault(stem(label) if alone else label, len(places)) for label in labels}

@@ -1,0 +1,115 @@
+"""Lovasz losses: the Jaccard index (IoU) itself, made convex in the errors of the pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core.card import loss
+from ..core.check import choice, visible
+from ..core.domain import ClassIndex, Interval, Logits, Mask, Real, Weight
+from ..core.module import Loss
+from ..core.reduce import Reduction, reduce
+from .pixels import class_mean, over_pixels, pixels
+
+__all__ = ["LovaszHingeLoss", "LovaszSoftmaxLoss", "lovasz_hinge_loss", "lovasz_softmax_loss"]
+
+Classes = Literal["present", "all"]
+
+
+@dataclass(frozen=True)
+class _Binary(Interval):
+    """0 or 1, as numbers or bools."""
+
+    low: float = 0.0
+    high: float = 1.0
+    whole: bool = True
+    meaning: str = "0 or 1 for each pixel"
+
+    def within(self, value: Tensor) -> Tensor | None:
+        return ((value == 0) | (value == 1)).all()
+
+    def outside(self, value: Tensor, sizes: object) -> Tensor | None:
+        return (value != 0) & (value != 1) & (value == value)
+
+
+_PIXELS = Mask(meaning="True where a pixel counts")
+
+
+def _jaccard_steps(region: Tensor, dtype: torch.dtype) -> Tensor:
+    """By how much the Jaccard loss grows as pixels go wrong one after the other, along the last axis.
+
+    With P pixels in the region, p of them and n others wrong so far, the loss is (p + n) / (P + n). A pixel of the region
+    adds 1 / (P + n), another (P - p) / ((P + n) (P + n - 1)): the differences, written so that nothing cancels.
+    """
+    size, hits = region.sum(-1, keepdim=True), region.cumsum(-1)
+    union = size + (~region).cumsum(-1)
+    added = (size - hits).to(dtype) / (union * (union - 1)).clamp(min=1).to(dtype)
+    # an empty region is lost with the first wrong pixel
+    return torch.where(region, 1 / union.clamp(min=1).to(dtype), torch.where(union == 1, 1, added))
+
+
+def _extension(errors: Tensor, region: Tensor) -> Tensor:
+    """The Lovasz extension of the Jaccard loss at ``errors``, (*, P) -> (*); errors below 0 are no errors."""
+    ordered, order = errors.sort(-1, descending=True)
+    return (F.relu(ordered) * _jaccard_steps(region.gather(-1, order), errors.dtype)).sum(-1)
+
+
+def _choquet(errors: Tensor, region: Tensor) -> Tensor:
+    """The integral over t of the Jaccard loss of {errors >= t}, for one row of errors."""
+    levels = sorted({0.0, *(float(e) for e in errors if e > 0)})
+    total = 0.0
+    for low, high in zip(levels, levels[1:], strict=False):
+        wrong = errors >= high
+        total += (high - low) * float(wrong.sum()) / float((wrong | region).sum())
+    return torch.tensor(total, dtype=torch.float64)
+
+
+def _book_hinge(input: Tensor, target: Tensor) -> Tensor:
+    """The extension at max(0, 1 - z s), s = 1 in the region and -1 outside."""
+    if not input.numel():
+        return torch.zeros(len(input), dtype=torch.float64)
+    region = target.reshape(len(target), -1) == 1
+    errors = 1 - input.double().reshape(region.shape) * torch.where(region, 1.0, -1.0).double()
+    return torch.stack([_choquet(e, r) for e, r in zip(errors, region, strict=True)])
+
+
+@loss(
+    task="segmentation",
+    sample={"input": Real(meaning="one score before the sigmoid for each pixel, the first axis counts images"), "target": _Binary(), "mask": _PIXELS},
+    reference=_book_hinge,
+    laws=("nonnegative", "convex", "bounded_gradient"),
+    chance=lambda: 1.0,
+    floor=lambda: 0.0,
+)
+def lovasz_hinge_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    mask: Tensor | None = None,
+    reduction: Reduction = "mean",
+    normalizer: Tensor | float | None = None,
+) -> Tensor:
+    r"""The Jaccard index (IoU) of one region, as a hinge: pixels are pushed in the order in which they hurt the IoU.
+
+    Formula:    \ell = \sum_i \max(0, m_{\pi_i}) (\Delta_i - \Delta_{i-1}), m = 1 - z (2 t - 1) in falling order \pi,
+                \Delta_i = i / (P + n_i) with P pixels in the region and n_i of the first i outside
+    Gradient:   \partial\ell/\partial z = -(2 t - 1) (\Delta_i - \Delta_{i-1}) where m > 0, else 0: a pixel beyond the margin is at rest
+    Use when:   there is one kind of region and IoU is what is reported, as fine-tuning after binary cross-entropy.
+    Avoid when: training starts from nothing (slow), or probabilities are needed (binary_cross_entropy_with_logits).
+    Shape:      input (N, *) with pixels in *, target (N, *) of 0 and 1 or bools -> () or (N,)
+    Args:
+        mask: (N, *) bool, True where a pixel counts; what is masked may be NaN. An image without a pixel does not count.
+    Returns:    0-d, or (N,) for reduction="none". An image whose region is empty costs its largest m.
+    Raises:     ShapeError; TypeError; ValueError for a target that is not 0 or 1.
+    Reference:  Berman, Triki, Blaschko 2018, arXiv:1705.08790
+    Example:
+        >>> losskit.lovasz_hinge_loss(torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[1, 0, 0]]))  # one of two is wrong
+        tensor(0.5000)
+    """
+    scores, labels = visible(None if mask is None else mask, *_images(input, target))
+    return scores

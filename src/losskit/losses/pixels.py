@@ -1,0 +1,101 @@
+"""What the segmentation losses share: probabilities and targets of pixels, and the mean over images and classes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.check import ShapeError, peek, visible
+from ..core.reduce import Reduction, reduce, valid_weight
+from ..ops.margin import class_last, class_rows
+
+__all__: list[str] = []  # for the losses next door, not for the user
+
+
+class Pixels(NamedTuple):
+    """Probabilities of every pixel and class, and their targets, with what does not count set to 0."""
+
+    inside: Tensor
+    """p times what the pixel counts."""
+    outside: Tensor
+    """1 - p likewise, without the rounding of 1 - p."""
+    target: Tensor
+    counts: Tensor
+    """(N, *, 1) what a pixel counts: 1 or 0, NaN where its class index is out of range and nobody could look."""
+
+
+def over_pixels(value: Tensor) -> Tensor:
+    """(N, *, C) -> (N, C), the sum over pixels; without pixel axes every sample is one pixel."""
+    return value.unsqueeze(1).sum(tuple(range(1, value.ndim)))
+
+
+def probabilities(input: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+    """p and 1 - p of every class, each with all its digits.
+
+    Raises:     ValueError for a softmax over one class, whose probability is always 1.
+    """
+    if activation == "sigmoid":
+        return input.sigmoid(), (-input).sigmoid()
+    if input.shape[-1] == 1:
+        raise ValueError('"input" has 1 class, expected 2 or more: the softmax of one class is always 1; use a sigmoid')
+    p = input.softmax(-1)
+    top = p.detach().argmax(-1, keepdim=True)
+    others = p.scatter(-1, top, 0).sum(-1, keepdim=True)
+    # only the largest p can be near 1, where 1 - p would cancel
+    return p, (1 - p).scatter(-1, top, others)
+
+
+def pixels(input: Tensor, target: Tensor, mask: Tensor | None, activation: str, ignore_index: int, class_dim: int) -> Pixels:
+    """The probabilities and targets of all pixels, classes last.
+
+    Raises:     ShapeError without a sample axis; TypeError for class indices under a sigmoid; ValueError or
+                IndexError for a target out of range.
+    """
+    if input.ndim < 2:
+        raise ShapeError(f'"input" has shape {tuple(input.shape)}, expected (N, *, C): use input.unsqueeze(0) for one sample')
+    scores, counts, soft = class_last(input, class_dim), None, target.is_floating_point()
+    dtype = torch.promote_types(scores.dtype, torch.float32)
+    if soft or target.dtype == torch.bool:
+        target = class_last(target, class_dim)
+    elif activation == "sigmoid":
+        raise TypeError(
+            f'"target" has dtype {target.dtype}, expected floats or bools of the shape of "input" for activation="sigmoid": '
+            "use target.bool(), or torch.nn.functional.one_hot(target, C).bool() for class indices"
+        )
+    else:
+        index, counts = class_rows(_shown(target, mask, ignore_index), scores.shape[-1], ignore_index, dtype)
+        target = index.unsqueeze(-1) == torch.arange(scores.shape[-1], device=index.device)
+    seen = valid_weight(counts, mask, dtype)
+    seen = None if seen is None else seen.unsqueeze(-1)
+    scores, target = visible(seen, scores, target)
+    if soft:
+        _refuse_outside(target)
+    inside, outside = probabilities(scores, activation)
+    if seen is None:
+        return Pixels(inside, outside, target, torch.ones_like(scores[..., :1]))
+    return Pixels(inside * seen, outside * seen, target, seen)
+
+
+def _shown(target: Tensor, mask: Tensor | None, ignore_index: int) -> Tensor:
+    """Class indices, ``ignore_index`` where the mask hides what may be anything."""
+    return target if mask is None else torch.where(mask, target.long(), ignore_index)
+
+
+def _refuse_outside(target: Tensor) -> None:
+    """Raise at a target outside of [0, 1], where values can be seen; a NaN is shown by the value."""
+    if not target.numel():
+        return
+    low, high = torch.aminmax(target)
+    if peek((low < 0) | (high > 1)):
+        bad = float(low if low < 0 else high)
+        raise ValueError(f'"target" holds {bad:g}, expected numbers in [0, 1]: divide a mask of 0 and 255 by 255')
+
+
+def class_mean(
+    value: Tensor, shown: Tensor, weight: Tensor | None, reduction: Reduction, normalizer: Tensor | float | None
+) -> Tensor:
+    """Reduce (N, C) values over those that are shown, with class weights."""
+    counts = shown.to(value.dtype)
+    return reduce(value, counts if weight is None else counts * weight.to(value.dtype), reduction, normalizer)
