@@ -32,6 +32,7 @@ def cell(value: float | str | None) -> str:
 
 
 def row(finding: Finding) -> str:
+    """One line of the table."""
     beside = cell(finding.torch) + (" (as typed)" if finding.claim.group.startswith("formulas") else "")
     return f"| {finding.claim.about} | {cell(finding.claim.truth)} | {cell(finding.ours)} | {beside} |"
 
@@ -58,6 +59,7 @@ def rewritten(readme: str) -> str:
 
 
 def main() -> int:
+    """Rewrite the README, or check it."""
     before = README.read_text()
     after = rewritten(before)
     if "--check" in sys.argv:

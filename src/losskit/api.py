@@ -23,6 +23,8 @@ from .losses.huber import *
 from .losses.imbalance import *
 from .losses.likelihood import *
 from .losses.likelihood_counts import *
+from .losses.lovasz import *
+from .losses.pixels import *
 from .losses.poly import *
 from .losses.quantile import *
 from .losses.redescending import *
@@ -30,3 +32,4 @@ from .losses.regression import *
 from .losses.relative import *
 from .losses.robust import *
 from .losses.robust_named import *
+from .losses.segmentation import *

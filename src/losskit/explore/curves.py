@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..core.card import Card
-from ..core.domain import ClassIndex, Interval, Sizes
+from ..core.domain import ClassIndex, Domain, Interval, Sizes
 
 __all__ = ["Curve", "curve"]
 
@@ -28,31 +29,41 @@ class Curve:
 def curve(card: Card, *, low: float = -6.0, high: float = 6.0, points: int = 121) -> Curve:
     """Move one prediction of ``card`` from ``low`` to ``high`` (float64); the gradient is autograd's.
 
-    For class scores the target's score moves and the other stays 0; for everything else the prediction moves and the
-    target stays 0, or 1 where the loss needs a positive target.
+    For class scores the target's score moves and the others stay 0; for everything else the prediction moves and the
+    target stays 0, or 1 where the loss does not take 0. A loss whose predictions are bounded starts inside.
     """
+    moving = next(n for n in card.tensors if card.sample[n].kind == "float")
+    bound = card.sample[moving]
+    if isinstance(bound, Interval) and bound.low > low:
+        low = bound.low + (high - bound.low) / points
     x = torch.linspace(low, high, points, dtype=torch.float64, requires_grad=True)
-    sizes = Sizes((points,), dict(_SIZES))
-    if card.task == "segmentation":
-        sizes.lead = (points, 1)
-    tensors: list[Tensor] = []
-    axis = ""
-    for name in card.tensors:
-        domain = card.sample[name]
-        shape = domain.size(sizes) or ()
-        if domain.kind == "float" and not axis:
-            axis = "score of the right class, the other is 0" if domain.shape.endswith("C") else name
-            tensors.append(_moving(x, shape))
-        elif isinstance(domain, ClassIndex):
-            tensors.append(torch.zeros(shape, dtype=torch.long))
-        elif isinstance(domain, Interval) and (domain.low >= 0):
-            tensors.append(torch.ones(shape, dtype=torch.float64))
-        else:
-            tensors.append(torch.zeros(shape, dtype=torch.float64))
-    required = {n: card.sample[n].draw(torch.Generator().manual_seed(0), sizes) for n, v in card.options.items() if _needed(v)}
-    value = card.function(*tensors, **required, **_given(card), reduction="none").reshape(points, -1).mean(-1)
+    value = torch.cat([_at(card, moving, piece) for piece in (x.split(1) if "whole_batch" in card.laws else [x])])
     (gradient,) = torch.autograd.grad(value.sum(), x)
+    axis = "score of the right class, the others are 0" if bound.shape.endswith("C") else moving
     return Curve(axis, x.detach(), value.detach(), gradient)
+
+
+def _at(card: Card, moving: str, x: Tensor) -> Tensor:
+    """The loss, one value a point, of a batch in which ``moving`` is x and everything else stays."""
+    sizes = Sizes((len(x), 1) if card.task == "segmentation" else (len(x),), dict(_SIZES))
+    tensors = [
+        _moving(x, card.sample[n].size(sizes) or ()) if n == moving else _still(card.sample[n], sizes) for n in card.tensors
+    ]
+    options = {n: _still(card.sample[n], sizes) for n, default in card.options.items() if default is inspect.Parameter.empty}
+    for name, chosen in card.variants[0].items():  # for a loss that cannot run on its defaults alone
+        if name not in card.tensors:
+            options[name] = _still(chosen, sizes) if isinstance(chosen, Domain) else chosen
+    return card.function(*tensors, **options, reduction="none").reshape(len(x), -1).mean(-1)
+
+
+def _still(domain: Domain, sizes: Sizes) -> Tensor:
+    """A tensor of zeros, or of ones where the domain does not hold 0."""
+    shape = domain.size(sizes) or ()
+    if isinstance(domain, ClassIndex):
+        return torch.zeros(shape, dtype=torch.long)
+    zero = torch.zeros(1, dtype=torch.float64)
+    holds = domain.within(zero) and not (isinstance(domain, Interval) and domain.low >= 0)
+    return zero.expand(shape) if holds else (zero + 1).expand(shape)
 
 
 def _moving(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -62,12 +73,3 @@ def _moving(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     column = x.reshape(-1, *[1] * (len(shape) - 1))
     still = torch.zeros((*shape[:-1], shape[-1] - 1), dtype=x.dtype)
     return torch.cat([column.expand(*shape[:-1], 1), still], -1)
-
-
-def _needed(default: object) -> bool:
-    return isinstance(default, type)  # inspect.Parameter.empty: an option without a default
-
-
-def _given(card: Card) -> dict[str, object]:
-    """The first variant's plain numbers, for a loss that cannot run on its defaults (gaussian_nll_loss: a variance)."""
-    return {k: v for k, v in card.variants[0].items() if not hasattr(v, "draw")}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -84,13 +82,18 @@ def asymmetric_loss(
     input, target = visible(weight, input, target)
     yes, no = F.logsigmoid(input), F.logsigmoid(-input)
     positive = -torch.exp(gamma_pos * no) * yes
-    p = torch.sigmoid(input)
-    above = p > clip
-    shifted = torch.where(above, p - clip, 1)
-    # log(1 - m) = log(1 - p + clip), as a log-sum-exp: 1 - p does not vanish
-    left = torch.logaddexp(no, no.new_full((), math.log(clip) if clip else -1e30))
-    negative = torch.where(above, -torch.exp(gamma_neg * shifted.log()) * left, 0)
+    negative = _negative(input, gamma_neg, clip) if clip else -torch.exp(gamma_neg * yes) * no
     return reduce(target * positive + (1 - target) * negative, weight, reduction, normalizer)
+
+
+def _negative(input: Tensor, gamma: float, clip: float) -> Tensor:
+    """-m^gamma log(1 - m), where m = p - clip is positive; exactly 0 elsewhere."""
+    p, q = torch.sigmoid(input), torch.sigmoid(-input)
+    above, low = p > clip, p < 0.5
+    m = torch.where(above, p - clip, 0.5)  # where a negative costs nothing any number will do
+    # 1 - m has the digits of m where m is small, and those of 1 - p where p is nearly 1
+    left = torch.where(low, torch.log1p(-torch.where(low, m, 0)), torch.log(q + clip))
+    return torch.where(above, -torch.exp(gamma * m.log()) * left, 0)
 
 
 class AsymmetricLoss(Loss, function=asymmetric_loss):

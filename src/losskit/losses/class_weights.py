@@ -10,7 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..core.call import verify
 from ..core.check import ShapeError, at_least, between, choice
+from ..core.domain import Logits
 
 __all__ = ["adjust_logits", "class_weights"]
 
@@ -38,7 +40,8 @@ def class_weights(
         beta: in [0, 1), for "effective": 0 weighs all the same, 0.9999 is nearly "inverse".
         normalize: "mean" makes the weights of the classes that occur average 1, "sum" add up to 1, None leaves them.
     Returns:    (C,) float32; a class that never occurs gets 0, with a UserWarning that names it.
-    Raises:     ValueError for counts that are empty, negative, NaN or all zero, or an option out of range.
+    Raises:     ShapeError; TypeError; ValueError for counts that are empty, negative, infinite, NaN or all zero, or an option
+                out of range.
     Reference:  effective: Cui et al. 2019, arXiv:1901.05555; log: Paszke et al. 2016, arXiv:1606.02147
     Example:
         >>> losskit.class_weights([90, 10])
@@ -46,7 +49,10 @@ def class_weights(
     """
     choice("method", method, ("inverse", "sqrt", "effective", "median", "log"))
     choice("normalize", normalize, ("mean", "sum", None))
-    n = _counted(counts)
+    between("beta", beta, 0, 1)
+    if beta == 1:
+        raise ValueError('"beta" must be in [0, 1), got 1: use method="inverse", which is its limit')
+    n = _counted("counts", counts)
     occurs = n > 0
     if not bool(occurs.all()):
         missing = [i for i, there in enumerate(occurs.tolist()) if not there]
@@ -59,12 +65,23 @@ def class_weights(
     return weight.float()
 
 
-def _counted(counts: Tensor | Sequence[float]) -> Tensor:
-    n = torch.as_tensor(counts, dtype=torch.float64)
+def _counted(name: str, counts: Tensor | Sequence[float]) -> Tensor:
+    """The counts in float64, each finite and zero or more, not all zero."""
+    given = f"a Tensor of {counts.dtype}" if isinstance(counts, Tensor) else type(counts).__name__
+    if isinstance(counts, str) or (isinstance(counts, Tensor) and counts.is_complex()):
+        raise TypeError(f'"{name}" must be real numbers, one for each class, got {given}')
+    try:
+        n = torch.as_tensor(counts, dtype=torch.float64)
+    except (TypeError, ValueError) as problem:
+        raise TypeError(f'"{name}" must be real numbers, one for each class, got {given} ({problem})') from None
     if n.ndim != 1 or not n.numel():
-        raise ShapeError(f'"counts" has shape {tuple(n.shape)}, expected (C,): one number for each class')
-    if not bool(((n >= 0) & n.isfinite()).all()) or not bool(n.any()):
-        raise ValueError(f'"counts" must be zero or more and not all zero, got {n.tolist()}')
+        raise ShapeError(f'"{name}" has shape {tuple(n.shape)}, expected (C,): one number for each class')
+    bad = ~((n >= 0) & n.isfinite())
+    if bool(bad.any()):
+        first = int(bad.nonzero()[0])
+        raise ValueError(f'"{name}" is {n[first].item():g} at index {first}, expected a finite number, zero or more')
+    if not bool(n.any()):
+        raise ValueError(f'"{name}" must not be all zero: no class ever occurs')
     return n
 
 
@@ -77,9 +94,6 @@ def _raw(n: Tensor, present: Tensor, method: Method, beta: float) -> Tensor:
         return present.quantile(0.5) / n
     if method == "log":
         return 1 / torch.log(1.02 + n / present.sum())
-    between("beta", beta, 0, 1)
-    if beta == 1:
-        raise ValueError('"beta" must be in [0, 1), got 1: use method="inverse", which is its limit')
     # 1 - beta^n without the cancellation that costs 0.6 % at beta = 0.999999, n = 1e6
     return (1 - beta) / -torch.expm1(n * math.log(beta)) if beta else torch.ones_like(n)
 
@@ -101,11 +115,10 @@ def adjust_logits(input: Tensor, prior: Tensor | Sequence[float], *, tau: float 
         tensor([[0.1054, 2.3026]])
     """
     at_least("tau", tau, 0)
-    if not input.is_floating_point():
-        raise TypeError(f'"input" has dtype {input.dtype}, expected a floating-point dtype: use input.float()')
-    n = _counted(prior)
+    verify({"input": Logits()}, {"input": input}, None, -1)
+    n = _counted("prior", prior)
     if n.shape != input.shape[-1:]:
         raise ShapeError(f'"prior" has shape {tuple(n.shape)}, expected {tuple(input.shape[-1:])}: one number for each class')
     if not bool((n > 0).all()):
-        raise ValueError(f'"prior" must be above 0 for every class, got {n.tolist()}: add 1 to every count')
+        raise ValueError(f'"prior" is 0 at index {int((n == 0).nonzero()[0])}, expected a number above 0: add 1 to every count')
     return input - tau * (n / n.sum()).log().to(input)

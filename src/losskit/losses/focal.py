@@ -14,6 +14,7 @@ from ..core.domain import ClassIndex, Interval, Logits, Mask, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from ..ops.margin import class_last, class_rows, margin
+from ..ops.softplus import binary_nll, log_missed
 
 __all__ = ["BinaryFocalLoss", "FocalLoss", "binary_focal_loss", "focal_loss"]
 
@@ -169,18 +170,10 @@ def binary_focal_loss(
         between("alpha", alpha, 0, 1)
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)
-    yes, no = F.logsigmoid(input), F.logsigmoid(-input)
-    # log(1 - p_t) = log(t (1 - p) + (1 - t) p), as a log-sum-exp: its terms do not vanish
-    wrong = torch.logaddexp(_log(target) + no, _log(1 - target) + yes)
-    value = torch.exp(gamma * wrong) * -(target * yes + (1 - target) * no)
+    value = torch.exp(gamma * log_missed(input, target)) * binary_nll(input, target)
     if alpha is not None:
         value = torch.lerp(target.new_full((), 1 - alpha), target.new_full((), alpha), target) * value
     return reduce(value, weight, reduction, normalizer)
-
-
-def _log(share: Tensor) -> Tensor:
-    # log 0 is a number so far below every other that it adds nothing, but whose gradient is not NaN
-    return torch.where(share > 0, share, 1).log().where(share > 0, -1e30)
 
 
 class BinaryFocalLoss(Loss, function=binary_focal_loss):

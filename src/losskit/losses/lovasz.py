@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import choice, visible
+from ..core.check import ShapeError, choice, visible
 from ..core.domain import ClassIndex, Interval, Logits, Mask, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
@@ -108,8 +108,119 @@ def lovasz_hinge_loss(
     Raises:     ShapeError; TypeError; ValueError for a target that is not 0 or 1.
     Reference:  Berman, Triki, Blaschko 2018, arXiv:1705.08790
     Example:
-        >>> losskit.lovasz_hinge_loss(torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[1, 0, 0]]))  # one of two is wrong
+        >>> losskit.lovasz_hinge_loss(torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[1, 0, 0]]))  # m = 1, 1 / (1 + 1) of it
         tensor(0.5000)
     """
-    scores, labels = visible(None if mask is None else mask, *_images(input, target))
-    return scores
+    if not input.ndim:
+        raise ShapeError('"input" has shape (), expected (N, *): use input.unsqueeze(0) for one sample')
+    scores, label = visible(mask, input, target)
+    # neither 0 nor 1 is NaN where nobody could look
+    sign = torch.where(label == 1, 1.0, torch.where(label == 0, -1.0, torch.nan)).to(scores.dtype)
+    errors, region = 1 - scores * sign, label == 1
+    if mask is None:
+        return reduce(_extension(_rows(errors), _rows(region)), None, reduction, normalizer)
+    value = _extension(_rows(torch.where(mask, errors, -1)), _rows(region & mask))
+    return reduce(value, _rows(mask).any(-1).to(value.dtype), reduction, normalizer)
+
+
+def _rows(value: Tensor) -> Tensor:
+    """(N, *) -> (N, P); without pixel axes every sample is one pixel."""
+    return value.unsqueeze(1).flatten(1)
+
+
+class LovaszHingeLoss(Loss, function=lovasz_hinge_loss):
+    """Module of :func:`lovasz_hinge_loss`."""
+
+    mask: Tensor | None = None
+    reduction: Reduction = "mean"
+    normalizer: Tensor | float | None = None
+
+
+def _book_softmax(input: Tensor, target: Tensor, *, classes: str = "present", weight: Tensor | None = None) -> Tensor:
+    """The extension at |1 - p| in the region and p outside, for each image and class."""
+    number = input.shape[-1]
+    value = torch.zeros(len(input), number, dtype=torch.float64)
+    for n in range(len(input)):
+        p, index = input[n].double().reshape(-1, number).softmax(-1), target[n].reshape(-1)
+        for c in range(number):
+            region = index == c
+            if classes == "all" or region.any():
+                value[n, c] = _choquet(torch.where(region, 1 - p[:, c], p[:, c]), region)
+    return value if weight is None else value * weight.double()
+
+
+def _chance(num_classes: int) -> float:
+    """All of the region is at 1 - 1/C, no other pixel is further off."""
+    return 1 - 1 / num_classes
+
+
+@loss(
+    task="segmentation",
+    sample={"input": Logits(), "target": ClassIndex("*"), "weight": Weight("C", meaning="one weight for each class"), "mask": _PIXELS},
+    reference=_book_softmax,
+    laws=("nonnegative", "shift_invariant", "bounded_gradient"),
+    variants=({}, {"classes": "all"}, {"weight": Weight("C")}),
+    chance=_chance,
+    floor=lambda: 0.0,
+)
+def lovasz_softmax_loss(
+    input: Tensor,
+    target: Tensor,
+    *,
+    classes: Classes = "present",
+    weight: Tensor | None = None,
+    mask: Tensor | None = None,
+    ignore_index: int = -100,
+    class_dim: int = -1,
+    reduction: Reduction = "mean",
+    normalizer: Tensor | float | None = None,
+) -> Tensor:
+    r"""The Jaccard index (IoU) of every class, made smooth enough to train on: for the last points of mean IoU.
+
+    Formula:    \ell_c = \sum_i m_{\pi_i} (\Delta_i - \Delta_{i-1}), m = 1 - p_c in the region of c and p_c outside, in falling order
+                \pi, \Delta_i = i / (P + n_i) with P pixels in the region and n_i of the first i outside
+    Gradient:   \partial\ell/\partial m_{\pi_i} = \Delta_i - \Delta_{i-1}: what the IoU loses if this pixel goes wrong too
+    Use when:   mean IoU is what is reported, as fine-tuning after cross_entropy or as a sum with it.
+    Avoid when: training starts from nothing, or calibrated probabilities are needed (cross_entropy).
+    Shape:      input (N, *, C) with pixels in *, target (N, *) of class indices -> () or (N, C)
+    Args:
+        classes: "present" leaves out, image by image, the classes that are not in the target; "all" has such a class cost
+            the highest probability that any pixel gives to it.
+        weight: (C,) what each class counts for; 0 leaves out the background.
+        mask: (N, *) bool, True where a pixel counts; what is masked may be NaN.
+        ignore_index: pixels with this target count nothing.
+        class_dim: the axis of the classes; 1 for torch's (N, C, H, W).
+    Returns:    0-d, or (N, C) for reduction="none"; the mean is over the pairs of image and class that count.
+    Raises:     ShapeError; TypeError; IndexError for a class outside of [0, C) on CPU (its image is NaN elsewhere);
+                ValueError for an option, or one class (lovasz_hinge_loss).
+    Reference:  Berman, Triki, Blaschko 2018, arXiv:1705.08790
+    Example:
+        >>> losskit.lovasz_softmax_loss(torch.zeros(1, 3, 10), torch.tensor([[0, 1, 1]]))  # knows nothing: 1 - 1/10
+        tensor(0.9000)
+    """
+    choice("classes", classes, ("present", "all"))
+    seen = pixels(input, target, mask, "softmax", ignore_index, class_dim)
+    region = (seen.target == 1) & (seen.counts != 0)
+    errors = torch.where(region, seen.outside, seen.inside)
+    value = _extension(_by_class(torch.where(seen.counts == 0, -1, errors)), _by_class(region))
+    shown = over_pixels(region if classes == "present" else seen.counts.expand_as(region)) != 0
+    # a class index that is out of range where nobody could look: NaN in every class
+    broken = over_pixels(seen.counts).isnan()
+    return class_mean(value, shown | broken, weight, reduction, normalizer)
+
+
+def _by_class(value: Tensor) -> Tensor:
+    """(N, *, C) -> (N, C, P)."""
+    return value.unsqueeze(1).flatten(1, -2).transpose(1, 2)
+
+
+class LovaszSoftmaxLoss(Loss, function=lovasz_softmax_loss):
+    """Module of :func:`lovasz_softmax_loss`."""
+
+    classes: Classes = "present"
+    weight: Tensor | None = None
+    mask: Tensor | None = None
+    ignore_index: int = -100
+    class_dim: int = -1
+    reduction: Reduction = "mean"
+    normalizer: Tensor | float | None = None

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.check import peek
 from .first_order import first_order
 
-__all__ = ["binary_nll"]
+__all__ = ["binary_nll", "log_missed"]
 
 # Elements a thread works on at a time: the intermediates of a block, 256 KB each in float32, stay in its cache.
 _BLOCK = 2**16
@@ -25,6 +26,27 @@ def binary_nll(input: Tensor, target: Tensor) -> Tensor:
     Shape:      input (*), target (*) -> (*)
     """
     return first_order(_formula, _kernel, input, target)
+
+
+def log_missed(input: Tensor, target: Tensor) -> Tensor:
+    """log(t sigmoid(-z) + (1 - t) sigmoid(z)): of the probability that went to the wrong answer.
+
+    Finite with all its derivatives however far z is out, where the two terms themselves are 0.
+
+    Shape:      input (*), target (*) in [0, 1] -> (*)
+    """
+    no = target < 0.5
+    u = torch.where(no, -input, input)  # for the answer that is more likely to be right
+    other = torch.where(no, target, 1 - target)  # how likely the other one is
+    if peek((other == 0).all()):
+        return F.logsigmoid(-u)
+    mixed = other > 0
+    most, least = torch.log1p(-other), torch.where(mixed, other, 1).log()
+    turn = torch.where(mixed, most - least, torch.inf)
+    # the sum is written from its larger term: beyond the turn that is the other answer's
+    below = u < turn
+    larger = F.logsigmoid(torch.where(below, -u, u)) + torch.where(below, most, least)
+    return larger - F.logsigmoid(torch.where(below, turn - u, u - turn))
 
 
 def _formula(input: Tensor, target: Tensor) -> Tensor:
