@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cases import Case, draw
-from laws import LAWS, NONE, Variant, gradients, same
+from harness import LAWS, NONE, Variant, gradients, same
 from losskit.core.card import Card, Level
 
 CLAIMS = ("nonnegative", "zero_at_target", "symmetric", "convex", "shift_invariant", "mirror", "bounded_gradient")

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
 from losskit.demos import Chart, Column, Demo, Figure, Mark, Measure, Ran, Result, Series, Table, Tick, main, report
 from losskit.demos.main import run_demo
 from losskit.demos.report import write
 from losskit.demos.terminal import show, spelled
-from rich.console import Console
 
 EVIL = "</script><script>alert('x')</script><img src=\"http://evil.example\" onerror=alert(1)> & [bold]"
 COLUMNS = [Column("way " + EVIL), Column("loss", ".3f"), Column("share", ".1f", "%"), Column("steps", "g")]
@@ -124,7 +125,7 @@ def test_the_charts_are_valid_json_with_gaps_for_what_is_not_finite(page: Page) 
     assert [mark["value"] for mark in chart["marks"]] == [0.1, 10]
 
 
-def test_a_loss_keeps_its_colour_from_chart_to_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_keeps_its_colour_from_chart_to_chart() -> None:
     def slots(*charts: Sequence[str]) -> dict[str, int]:
         return report._slots([Chart("", "", "", [Series(label, [0], [0]) for label in labels]) for labels in charts])
 
@@ -136,8 +137,7 @@ def test_a_report_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyt
     pytest.importorskip("plotly")
     path = tmp_path / "report.html"
     path.write_text("old")
-    broken = found().tables[0].__class__("t", COLUMNS, [["a row that is too short"]])
-    result = Result("", "", [], [broken], "", [])
+    result = Result("", "", [], [Table("t", COLUMNS, [[*ROWS[0], "a cell too many"]])], "", [])
     with pytest.raises(ValueError, match="zip"):
         write([Ran(Demo("d", "", "", 1, found), result, 1.0)], path)
 

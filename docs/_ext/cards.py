@@ -15,6 +15,7 @@ from sphinx.util import logging
 import losskit
 from losskit import api
 from losskit.core.card import SECTIONS, TASKS, Card
+from losskit.explore.curves import curve
 
 __all__ = ["problems", "setup", "write"]
 
@@ -49,6 +50,10 @@ def _missing(card: Card) -> list[str]:
         found.append(f"unknown task {card.task!r}")
     said = card.sections.get("Args", "") + card.sections.get("Shape", "")
     found += [f"the option {name!r} is not explained in Args" for name in card.options if name not in _COMMON and name not in said]
+    try:
+        curve(card)
+    except (RuntimeError, TypeError, ValueError) as problem:
+        found.append(f"no picture: {problem}")
     return found
 
 

@@ -33,8 +33,8 @@ class _Amount(Interval):
 
     low: float = 0.0
 
-    def within(self, value: Tensor) -> Tensor | None:
-        return None
+    def within(self, value: Tensor) -> bool:
+        return True
 
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
         return None

@@ -14,7 +14,7 @@ from ..core.domain import ClassIndex, Interval, Logits, Mask, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from ..ops.margin import class_last, class_rows, margin
-from ..ops.softplus import binary_nll, log_missed
+from ..ops.softplus import binary_nll, elementwise, log_missed
 
 __all__ = ["BinaryFocalLoss", "FocalLoss", "binary_focal_loss", "focal_loss"]
 
@@ -170,10 +170,12 @@ def binary_focal_loss(
         between("alpha", alpha, 0, 1)
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)
-    value = torch.exp(gamma * log_missed(input, target)) * binary_nll(input, target)
-    if alpha is not None:
-        value = torch.lerp(target.new_full((), 1 - alpha), target.new_full((), alpha), target) * value
-    return reduce(value, weight, reduction, normalizer)
+
+    def formula(input: Tensor, target: Tensor) -> Tensor:
+        value = torch.exp(gamma * log_missed(input, target)) * binary_nll(input, target)
+        return value if alpha is None else value * torch.add(target * (2 * alpha - 1), 1 - alpha)
+
+    return reduce(elementwise(formula, input, target), weight, reduction, normalizer)
 
 
 class BinaryFocalLoss(Loss, function=binary_focal_loss):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import ShapeError, choice, visible
-from ..core.domain import ClassIndex, Interval, Logits, Mask, Real, Weight
+from ..core.domain import ClassIndex, Interval, Logits, Mask, Real, Sizes, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
 from .pixels import class_mean, over_pixels, pixels
@@ -30,14 +31,16 @@ class _Binary(Interval):
     whole: bool = True
     meaning: str = "0 or 1 for each pixel"
 
-    def within(self, value: Tensor) -> Tensor | None:
-        return ((value == 0) | (value == 1)).all()
+    def within(self, value: Tensor) -> bool:
+        return bool(((value == 0) | (value == 1)).all())
 
-    def outside(self, value: Tensor, sizes: object) -> Tensor | None:
+    def outside(self, value: Tensor, sizes: Sizes) -> Tensor:
         return (value != 0) & (value != 1) & (value == value)
 
 
 _PIXELS = Mask(meaning="True where a pixel counts")
+_HINGE = {"input": Real(meaning="one score for each pixel, images first"), "target": _Binary(), "mask": _PIXELS}
+_CLASSES = Weight("C", meaning="one weight for each class")
 
 
 def _jaccard_steps(region: Tensor, dtype: torch.dtype) -> Tensor:
@@ -63,7 +66,7 @@ def _choquet(errors: Tensor, region: Tensor) -> Tensor:
     """The integral over t of the Jaccard loss of {errors >= t}, for one row of errors."""
     levels = sorted({0.0, *(float(e) for e in errors if e > 0)})
     total = 0.0
-    for low, high in zip(levels, levels[1:], strict=False):
+    for low, high in pairwise(levels):
         wrong = errors >= high
         total += (high - low) * float(wrong.sum()) / float((wrong | region).sum())
     return torch.tensor(total, dtype=torch.float64)
@@ -80,7 +83,7 @@ def _book_hinge(input: Tensor, target: Tensor) -> Tensor:
 
 @loss(
     task="segmentation",
-    sample={"input": Real(meaning="one score before the sigmoid for each pixel, the first axis counts images"), "target": _Binary(), "mask": _PIXELS},
+    sample=_HINGE,
     reference=_book_hinge,
     laws=("nonnegative", "convex", "bounded_gradient"),
     chance=lambda: 1.0,
@@ -98,7 +101,7 @@ def lovasz_hinge_loss(
 
     Formula:    \ell = \sum_i \max(0, m_{\pi_i}) (\Delta_i - \Delta_{i-1}), m = 1 - z (2 t - 1) in falling order \pi,
                 \Delta_i = i / (P + n_i) with P pixels in the region and n_i of the first i outside
-    Gradient:   \partial\ell/\partial z = -(2 t - 1) (\Delta_i - \Delta_{i-1}) where m > 0, else 0: a pixel beyond the margin is at rest
+    Gradient:   \partial\ell/\partial z = -(2 t - 1) (\Delta_i - \Delta_{i-1}) where m > 0, else 0
     Use when:   there is one kind of region and IoU is what is reported, as fine-tuning after binary cross-entropy.
     Avoid when: training starts from nothing (slow), or probabilities are needed (binary_cross_entropy_with_logits).
     Shape:      input (N, *) with pixels in *, target (N, *) of 0 and 1 or bools -> () or (N,)
@@ -156,7 +159,7 @@ def _chance(num_classes: int) -> float:
 
 @loss(
     task="segmentation",
-    sample={"input": Logits(), "target": ClassIndex("*"), "weight": Weight("C", meaning="one weight for each class"), "mask": _PIXELS},
+    sample={"input": Logits(), "target": ClassIndex("*"), "weight": _CLASSES, "mask": _PIXELS},
     reference=_book_softmax,
     laws=("nonnegative", "shift_invariant", "bounded_gradient"),
     variants=({}, {"classes": "all"}, {"weight": Weight("C")}),
@@ -177,8 +180,8 @@ def lovasz_softmax_loss(
 ) -> Tensor:
     r"""The Jaccard index (IoU) of every class, made smooth enough to train on: for the last points of mean IoU.
 
-    Formula:    \ell_c = \sum_i m_{\pi_i} (\Delta_i - \Delta_{i-1}), m = 1 - p_c in the region of c and p_c outside, in falling order
-                \pi, \Delta_i = i / (P + n_i) with P pixels in the region and n_i of the first i outside
+    Formula:    \ell_c = \sum_i m_{\pi_i} (\Delta_i - \Delta_{i-1}), m = 1 - p_c in the region of c and p_c outside, in falling
+                order \pi, \Delta_i = i / (P + n_i) with P pixels in the region and n_i of the first i outside
     Gradient:   \partial\ell/\partial m_{\pi_i} = \Delta_i - \Delta_{i-1}: what the IoU loses if this pixel goes wrong too
     Use when:   mean IoU is what is reported, as fine-tuning after cross_entropy or as a sum with it.
     Avoid when: training starts from nothing, or calibrated probabilities are needed (cross_entropy).

@@ -32,14 +32,9 @@ def over_pixels(value: Tensor) -> Tensor:
 
 
 def probabilities(input: Tensor, activation: str) -> tuple[Tensor, Tensor]:
-    """p and 1 - p of every class, each with all its digits.
-
-    Raises:     ValueError for a softmax over one class, whose probability is always 1.
-    """
+    """p and 1 - p of every class, each with all its digits."""
     if activation == "sigmoid":
         return input.sigmoid(), (-input).sigmoid()
-    if input.shape[-1] == 1:
-        raise ValueError('"input" has 1 class, expected 2 or more: the softmax of one class is always 1; use a sigmoid')
     p = input.softmax(-1)
     top = p.detach().argmax(-1, keepdim=True)
     others = p.scatter(-1, top, 0).sum(-1, keepdim=True)
@@ -50,12 +45,14 @@ def probabilities(input: Tensor, activation: str) -> tuple[Tensor, Tensor]:
 def pixels(input: Tensor, target: Tensor, mask: Tensor | None, activation: str, ignore_index: int, class_dim: int) -> Pixels:
     """The probabilities and targets of all pixels, classes last.
 
-    Raises:     ShapeError without a sample axis; TypeError for class indices under a sigmoid; ValueError or
-                IndexError for a target out of range.
+    Raises:     ShapeError without a sample axis; TypeError for class indices under a sigmoid; ValueError for a
+                softmax over one class; ValueError or IndexError for a target out of range.
     """
     if input.ndim < 2:
         raise ShapeError(f'"input" has shape {tuple(input.shape)}, expected (N, *, C): use input.unsqueeze(0) for one sample')
     scores, counts, soft = class_last(input, class_dim), None, target.is_floating_point()
+    if activation == "softmax" and scores.shape[-1] == 1:
+        raise ValueError('"input" has 1 class, expected 2 or more: the softmax of one class is always 1, use a sigmoid instead')
     dtype = torch.promote_types(scores.dtype, torch.float32)
     if soft or target.dtype == torch.bool:
         target = class_last(target, class_dim)

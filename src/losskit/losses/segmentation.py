@@ -35,7 +35,8 @@ class _Regions(ClassTarget):
 
 
 _PIXELS = Mask(meaning="True where a pixel counts")
-_SAMPLE = {"input": Logits(), "target": _Regions("*"), "weight": Weight("C", meaning="one weight for each class"), "mask": _PIXELS}
+_CLASSES = Weight("C", meaning="one weight for each class")
+_SAMPLE = {"input": Logits(), "target": _Regions("*"), "weight": _CLASSES, "mask": _PIXELS}
 _SHARES = Interval("* C", low=0.0, high=1.0)
 _HARD = Interval("* C", low=0.0, high=1.0, whole=True)
 
@@ -49,10 +50,10 @@ def _overlap(seen: Pixels, smooth: float, empty: str, agree: float, more: float,
     inside, outside, target, counts = seen
     right, missed, added = (over_pixels(t) for t in (inside * target, outside * target, inside * (1 - target)))
     size = over_pixels(counts)
-    present = over_pixels(target * counts) != 0  # of NaN: True, so that it is shown
     # the numerator is summed as it is: 1 - ratio would cancel when the fit is good
     wrong = more * added + less * missed
     whole = agree * right + wrong + smooth
+    present = (over_pixels(target * counts) != 0) | (right + added).isnan()  # a NaN is shown
     if empty == "smooth":
         return wrong / whole, (size != 0).expand_as(wrong)
     ratio = wrong / torch.where(present, whole, 1)
@@ -95,9 +96,14 @@ def _book_dice(input: Tensor, target: Tensor, *, smooth: float = 0.0, **options:
     sample=_SAMPLE,
     reference=_book_dice,
     laws=("nonnegative", "bounded_gradient"),
-    variants=({}, {"empty": "perfect", "weight": Weight("C")}, {"empty": "smooth", "smooth": 1.0},
-        {"target": Distribution(), "smooth": 0.5}, {"activation": "sigmoid", "target": _SHARES},
-        {"activation": "sigmoid", "target": _HARD, "empty": "perfect"}),
+    variants=(
+        {},
+        {"empty": "perfect", "weight": Weight("C")},
+        {"empty": "smooth", "smooth": 1.0},
+        {"target": Distribution(), "smooth": 0.5},
+        {"activation": "sigmoid", "target": _SHARES},
+        {"activation": "sigmoid", "target": _HARD, "empty": "perfect"},
+    ),
     floor=lambda: 0.0,
 )
 def dice_loss(
@@ -117,8 +123,8 @@ def dice_loss(
     r"""One minus the overlap of prediction and truth: a region of ten pixels counts as much as one of a million.
 
     Formula:    \ell = 1 - \frac{2 \sum p t + s}{\sum p + \sum t + s}, sums over the pixels of one image, for each class
-    Gradient:   \partial\ell/\partial p = -2\, (t D - \sum p t - s/2) / D^2, D = \sum p + \sum t + s: a pixel of a small region moves
-                the loss more
+    Gradient:   \partial\ell/\partial p = -2\, (t D - \sum p t - s/2) / D^2, D = \sum p + \sum t + s: a pixel of a
+                small region moves the loss more
     Use when:   the background is most of the image, and overlap (dice, F1) is what is reported.
     Avoid when: calibrated probabilities are needed (cross_entropy), or one kind of error costs more (tversky_loss). It is
                 steadier as a sum with cross_entropy.
@@ -168,10 +174,13 @@ class DiceLoss(Loss, function=dice_loss):
     sample=_SAMPLE,
     reference=_book,
     laws=("nonnegative", "bounded_gradient"),
-    variants=({}, {"alpha": 0.3, "beta": 0.7, "empty": "perfect", "weight": Weight("C")},
+    variants=(
+        {},
+        {"alpha": 0.3, "beta": 0.7, "empty": "perfect", "weight": Weight("C")},
         {"alpha": 0.0, "beta": 1.0, "empty": "smooth", "smooth": 1.0},
         {"alpha": 2.0, "beta": 0.1, "target": Distribution(), "smooth": 0.5},
-        {"beta": 0.9, "activation": "sigmoid", "target": _HARD}),
+        {"beta": 0.9, "activation": "sigmoid", "target": _HARD},
+    ),
     floor=lambda: 0.0,
 )
 def tversky_loss(

@@ -1,4 +1,4 @@
-"""log(1 + exp(z)) of one score against a target in [0, 1]: both tails exact, in value and in gradient."""
+"""One score against a target in [0, 1], element by element: both tails exact, in value and in gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..core.check import peek
 from .first_order import first_order
 
-__all__ = ["binary_nll", "log_missed"]
+__all__ = ["binary_nll", "elementwise", "log_missed"]
 
 # Elements a thread works on at a time: the intermediates of a block, 256 KB each in float32, stay in its cache.
 _BLOCK = 2**16
@@ -35,11 +35,11 @@ def log_missed(input: Tensor, target: Tensor) -> Tensor:
 
     Shape:      input (*), target (*) in [0, 1] -> (*)
     """
+    if peek((target == target.round()).all()):
+        return F.logsigmoid((1 - 2 * target) * input)
     no = target < 0.5
     u = torch.where(no, -input, input)  # for the answer that is more likely to be right
     other = torch.where(no, target, 1 - target)  # how likely the other one is
-    if peek((other == 0).all()):
-        return F.logsigmoid(-u)
     mixed = other > 0
     most, least = torch.log1p(-other), torch.where(mixed, other, 1).log()
     turn = torch.where(mixed, most - least, torch.inf)
@@ -49,19 +49,33 @@ def log_missed(input: Tensor, target: Tensor) -> Tensor:
     return larger - F.logsigmoid(torch.where(below, turn - u, u - turn))
 
 
+def elementwise(formula: Callable[[Tensor, Tensor], Tensor], input: Tensor, target: Tensor) -> Tensor:
+    """formula(input, target) of elements that do not know each other, in blocks that stay in the cache.
+
+    Of all that the formula makes on its way only the derivative is kept: one tensor instead of ten.
+    """
+    if torch.compiler.is_compiling() or _in_one(input):
+        return formula(input, target)
+    return first_order(formula, lambda *both: _blockwise(_derived(formula), *both), input, target)
+
+
+def _derived(formula: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., None]:
+    def block(input: Tensor, target: Tensor, value: Tensor, slope: Tensor) -> None:
+        leaf = input.detach().requires_grad_()
+        with torch.enable_grad():
+            found = formula(leaf, target)
+        slope.copy_(torch.autograd.grad(found, leaf, torch.ones_like(found))[0])
+        value.copy_(found.detach())
+
+    return block
+
+
 def _formula(input: Tensor, target: Tensor) -> Tensor:
     return -torch.lerp(F.logsigmoid(-input), F.logsigmoid(input), target)
 
 
 def _kernel(input: Tensor, target: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    value, slope = input.new_empty(input.shape), input.new_empty(input.shape)
-    size = _BLOCK * torch.get_num_threads()
-    if input.device.type != "cpu" or input.numel() <= size:
-        _block(input, target, value, slope)
-    else:
-        for pieces in zip(*(t.reshape(-1).split(size) for t in (input, target, value, slope)), strict=True):
-            _block(*pieces)
-    return value, lambda grad: slope * grad
+    return _blockwise(_block, input, target)
 
 
 def _block(input: Tensor, target: Tensor, value: Tensor, slope: Tensor) -> None:
@@ -70,3 +84,22 @@ def _block(input: Tensor, target: Tensor, value: Tensor, slope: Tensor) -> None:
     torch.sub(torch.rsub(sign, 0.5, alpha=-0.5), target, out=slope)  # [z > 0] - t, and 1/2 - t at 0
     torch.exp(far, out=value).log1p_().addcmul_(slope, input)
     slope.addcmul_(sign, far.sigmoid_(), value=-1)
+
+
+def _size() -> int:
+    return _BLOCK * torch.get_num_threads()
+
+
+def _in_one(input: Tensor) -> bool:
+    return input.device.type != "cpu" or input.numel() <= _size()
+
+
+def _blockwise(block: Callable[..., None], input: Tensor, target: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """The value and the pull-back of an elementwise formula; ``block`` writes the value and the slope of some elements."""
+    value, slope = input.new_empty(input.shape), input.new_empty(input.shape)
+    if _in_one(input):
+        block(input, target, value, slope)
+    else:
+        for pieces in zip(*(t.reshape(-1).split(_size()) for t in (input, target, value, slope)), strict=True):
+            block(*pieces)
+    return value, lambda grad: slope * grad
