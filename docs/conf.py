@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "losskit"
 author = "the losskit authors"
-copyright = "the losskit authors, Apache-2.0"  # noqa: A001  # Sphinx's name
+copyright = "the losskit authors, Apache-2.0"
 version = release = losskit.__version__
 
 extensions = ["myst_parser", "mathml", "cards"]

@@ -39,7 +39,7 @@ def row(finding: Finding) -> str:
 
 def tables() -> dict[str, str]:
     """Marker -> the lines between its begin and its end."""
-    found = {f.claim.about: f for f in findings(slow=False)}
+    found = {f.claim.about: f for f in findings()}
     lines = ["| same input | truth | losskit | torch |", "|---|---|---|---|", *(row(found[about]) for about in SHOWN)]
     tasks = [(t, [n for n, c in losskit.CATALOGUE.items() if c.task == t]) for t in TASKS]
     losses = ["| task | losses |", "|---|---|", *_rows(tasks)]

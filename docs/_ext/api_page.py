@@ -17,7 +17,7 @@ __all__ = ["names_page", "undocumented"]
 
 _HEAD = re.compile(rf"^({'|'.join(SECTIONS)}):[ \t]*", re.MULTILINE)
 
-_DATA = {"CATALOGUE": "Every loss by name: a dict from ``\"cross_entropy\"`` to its Card. Loops over losses start here."}
+_DATA = {"CATALOGUE": 'Every loss by name: a dict from ``"cross_entropy"`` to its Card. Loops over losses start here.'}
 
 
 def undocumented(names: Mapping[str, Any]) -> list[str]:
@@ -48,9 +48,7 @@ def _section(name: str, value: Any, prose: Prose) -> str:
     pieces = _HEAD.split(_documentation(name, value))
     said = {head: inspect.cleandoc(text) for head, text in zip(pieces[1::2], pieces[2::2], strict=True)}
     parts = [f"## {name}", _shown(name, value), prose.paragraphs(pieces[0].strip()), *_fields(name, value, prose)]
-    for head in SECTIONS:
-        if head in said:
-            parts.append(_written(head, said[head], prose))
+    parts += [_written(head, said[head], prose) for head in SECTIONS if head in said]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -49,7 +49,9 @@ def _missing(card: Card) -> list[str]:
     if card.task not in TASKS:
         found.append(f"unknown task {card.task!r}")
     said = card.sections.get("Args", "") + card.sections.get("Shape", "")
-    found += [f"the option {name!r} is not explained in Args" for name in card.options if name not in _COMMON and name not in said]
+    found += [
+        f"the option {name!r} is not explained in Args" for name in card.options if name not in _COMMON and name not in said
+    ]
     try:
         curve(card)
     except (RuntimeError, TypeError, ValueError) as problem:

@@ -12,7 +12,6 @@ from picture import picture
 from prose import Prose
 from sphinx.util.inspect import stringify_signature
 
-import losskit
 from losskit.core.card import Card, Level
 from losskit.core.domain import ClassIndex, Domain
 from losskit.explore.curves import curve
@@ -27,7 +26,7 @@ LAWS = {
     "shift_invariant": "Adding a number to all scores of a row changes nothing.",
     "mirror": "A score of x for target 1 costs what -x costs for target 0.",
     "bounded_gradient": "Its gradient stays bounded however far the prediction is off.",
-    "whole_batch": "It sees the batch as a whole: its value is not a mean over rows, so the parts of micro-batches do not add up.",
+    "whole_batch": "It sees the batch as a whole: its value is not a mean over rows, so parts of micro-batches do not add up.",
 }
 TASKS = {
     "classification": "One of several classes is right, or each of several yes/no questions has its own answer.",
@@ -100,7 +99,10 @@ def _arguments(card: Card, prose: Prose) -> Iterator[str]:
 
 
 def _shape(domain: Domain) -> str:
-    return "(" + (domain.shape.replace(" ", ", ") + ("," if domain.shape not in ("*", "* C") and " " not in domain.shape else "")).replace("*", "\\*") + ") "
+    """(\\*, C), (C,): as Markdown."""
+    axes = domain.shape.replace("*", "\\*").split()
+    shape = f"({', '.join(axes)}{',' if domain.shape != '*' and len(axes) == 1 else ''})"
+    return f"{shape} or a number: " if domain.scalar else f"{shape} "
 
 
 def _numbers(card: Card) -> str:
@@ -144,9 +146,10 @@ def _examples(card: Card) -> dict[str, tuple[Any, str]]:
 
 
 def _laws(card: Card) -> str:
-    claimed = "\n".join(f"- {LAWS[law]}" for law in LAWS if law in card.laws)
-    rest = "and, like every loss, [the contract](../guide/contract.md)."
-    return f"## Laws\n\nTested for this loss:\n\n{claimed}\n\n{rest}" if claimed else "## Laws\n\nTested: [the contract](../guide/contract.md)."
+    claimed = [f"- {words}" for law, words in LAWS.items() if law in card.laws]
+    return "\n".join(
+        ["## Laws\n\nTested for this loss:\n", *claimed, "- And, as for every loss, [the contract](../guide/contract.md)."]
+    )
 
 
 def _module(card: Card) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,9 +18,14 @@ _SPACE = "http://www.w3.org/1998/Math/MathML"
 _WORD = re.compile(r"""[("']?(?:(?!d[a-z]\b)[A-Za-z]{2,}(?:['/-][A-Za-z]+)*|e\.g|i\.e|[a-z]-th)[.,:;)"'?]*""")
 _NAME = re.compile(r"""[("']?[A-Za-z][A-Za-z0-9]+(?:_[A-Za-z0-9]+)+.*""")
 _STRONG = re.compile(r"\\[A-Za-z,;{|]|\^|_\{|(?<![A-Za-z0-9])[A-Za-z]_[A-Za-z0-9](?![A-Za-z0-9])")
+_UPRIGHT = {
+    *"\N{GREEK CAPITAL LETTER GAMMA}\N{GREEK CAPITAL LETTER DELTA}\N{GREEK CAPITAL LETTER PHI}\N{GREEK CAPITAL LETTER SIGMA}"
+}
 _SPACED = re.compile(r"\\[;,]")
+_CAPITALS = re.compile(r"[A-Z]{2,3}[,;.]?")
 _RELATION = re.compile(r"[=<>]")
-_BARE = re.compile(r"(\\[A-Za-z]+|\\?\{|\})|([A-Za-z]{3,})")
+_BARE = re.compile(r"(\\(?:text|math[a-z]+|operatorname)\{[^{}]*\}|\\[A-Za-z]+|[_^]\{[^{}]*\})|(?!d[a-z]\b(?!\w))([A-Za-z]{2,})")
+_GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "nu", "pi", "rho", "sigma", "tau", "phi"}
 
 
 def mathml(latex: str, *, block: bool = False) -> str:
@@ -36,6 +42,9 @@ def mathml(latex: str, *, block: bool = False) -> str:
         if parent.tag in _tags("mrow", "math", "mstyle"):
             _join_letters(parent)
             _space_functions(parent)
+    for name in root.iter(f"{{{_SPACE}}}mi"):
+        if name.text in _UPRIGHT:
+            name.set("mathvariant", "normal")  # as TeX sets them
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -57,8 +66,7 @@ def _join_letters(parent: ElementTree.Element) -> None:
 
 def _space_functions(parent: ElementTree.Element) -> None:
     """A thin space around a function's name, where no bracket stands: log p, 2 log x."""
-    children = [*parent]
-    for left, right in reversed([*zip(children, children[1:], strict=False)]):
+    for left, right in reversed([*pairwise([*parent])]):
         after = _function(left) and right.tag not in _tags("mo", "mspace") and not _opens(right)
         before = _function(right) and left.tag not in _tags("mo", "mspace")
         closed = _function(right) and (left.text or "") in (")", "]")
@@ -119,7 +127,7 @@ def _kind(token: str) -> str:
         return "word"
     if _STRONG.search(_SPACED.sub("", token)):
         return "math"
-    return "word" if _WORD.fullmatch(token) else "neutral"
+    return "word" if _WORD.fullmatch(token) and not _CAPITALS.fullmatch(token) else "neutral"
 
 
 def _decide(run: list[int], tokens: list[str], is_math: list[int], formula: bool) -> None:
@@ -140,19 +148,32 @@ def _joined(tokens: list[str], is_math: set[int]) -> list[tuple[bool, str]]:
     joined: list[tuple[bool, str]] = []
     for i, token in enumerate(tokens):
         kind = i in is_math
-        if joined and joined[-1][0] == kind and not (kind and joined[-1][1].endswith((",\\;", ";\\;", ":", ";"))):
+        if joined and joined[-1][0] == kind and not (kind and _ended(joined[-1][1])):
             joined[-1] = (kind, f"{joined[-1][1]} {token}")
         else:
             joined.append((kind, token))
     return [part for kind, text in joined for part in (_trimmed(text) if kind else [(False, _SPACED.sub("", text))])]
 
 
+def _ended(latex: str) -> bool:
+    """Whether a line may break here: after a comma or the like that is not inside brackets."""
+    depth = sum(latex.count(c) for c in "([") - sum(latex.count(c) for c in ")]")
+    return _SPACED.sub("", latex)[-1:] in (":", ";") or (_SPACED.sub("", latex)[-1:] == "," and depth <= 0)
+
+
 def _trimmed(latex: str) -> list[tuple[bool, str]]:
     """Mathematics, and the punctuation after it as text, so that a line may break there."""
     found = re.fullmatch(r"(.*?)([,;:.]*)((?:\\;|\\,|\\quad|\s)*)", latex)
     assert found is not None
-    latex = _BARE.sub(lambda m: m[1] or rf"\mathrm{{{m[2]}}}", found[1]) if "text{" not in found[1] and "mathrm" not in found[1] else found[1]
+    latex = _BARE.sub(_word, found[1])
     return [(True, latex.replace("%", "\\%")), *([(False, found[2])] if found[2] else [])]
+
+
+def _word(found: re.Match[str]) -> str:
+    """A word typed without LaTeX: mu is the letter, logsumexp a function."""
+    if found[1]:
+        return found[1]
+    return f"\\{found[2]} " if found[2] in _GREEK else rf"\mathrm{{{found[2]}}}"
 
 
 def _visit(self: Any, node: nodes.math) -> None:

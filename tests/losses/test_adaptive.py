@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 
 import mpmath as mp
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import losskit
 from losskit.core.check import ShapeError
 from losskit.core.reduce import parts
 from losskit.losses.adaptive import AdaptiveRobustLoss, log_partition
@@ -157,3 +159,9 @@ def test_calls_that_do_not_fit_are_refused() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=rf'"{next(iter(options))}" must be'):
         AdaptiveRobustLoss(**options)
+
+
+def test_the_example_in_the_docs_runs() -> None:
+    (found,) = doctest.DocTestFinder(recurse=False).find(AdaptiveRobustLoss, globs={"torch": torch, "losskit": losskit})
+    assert found.examples
+    assert doctest.DocTestRunner(verbose=False).run(found).failed == 0

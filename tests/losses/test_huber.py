@@ -59,7 +59,7 @@ def test_unweighted_values_are_torch_s_own(ours: object, theirs: object) -> None
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-7), (torch.float64, 1e-15)])
 def test_d19_log_cosh_keeps_all_digits_at_both_ends(dtype: torch.dtype, tolerance: float) -> None:
-    for size in (1e-15, 1e-6, 1e-4, 0.01, 0.3, 0.99, 1.0, 1.01, 5.0, 88.0, 100.0, 700.0, 1e4):
+    for size in (1e-15, 1e-6, 1e-4, 0.01, 0.3, 0.99, 1.0, 1.01, 5.0, 88.0, 99.0, 100.0, 700.0, 1e4):
         error = torch.tensor([size], dtype=dtype, requires_grad=True)
         value = log_cosh_loss(error, torch.zeros(1, dtype=dtype))
         (slope,) = torch.autograd.grad(value, error)

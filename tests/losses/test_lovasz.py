@@ -211,15 +211,16 @@ def test_a_class_out_of_range_raises_or_is_nan_where_nobody_can_look(classes: st
 def test_hostile_arguments_are_named() -> None:
     scores, target = drawn(2, 4)
     one = scores[..., 0]
+    unknown: dict[str, Any] = {"classes": "some"}
     refused: list[tuple[type[Exception], str, Callable[[], Tensor]]] = [
         (ValueError, '"target" is 2 at index', lambda: lovasz_hinge_loss(one, torch.full((2, 4), 2))),
         (ValueError, '"target" is 0.5 at index', lambda: lovasz_hinge_loss(one, torch.full((2, 4), 0.5))),
         (losskit.ShapeError, r"target.squeeze\(-1\)", lambda: lovasz_hinge_loss(one, torch.zeros(2, 4, 1))),
         (losskit.ShapeError, r"input.unsqueeze\(0\)", lambda: lovasz_hinge_loss(one[0, 0], torch.zeros(()))),
-        (ValueError, '"classes" must be', lambda: lovasz_softmax_loss(scores, target, classes="some")),  # type: ignore[arg-type]
+        (ValueError, '"classes" must be', lambda: lovasz_softmax_loss(scores, target, **unknown)),
         (ValueError, "softmax of one class", lambda: lovasz_softmax_loss(scores[..., :1], target)),
         (TypeError, '"target" has dtype', lambda: lovasz_softmax_loss(scores, target.double())),
-        (losskit.ShapeError, "class_dim=1", lambda: lovasz_softmax_loss(scores.movedim(-1, 1), target)),
+        (losskit.ShapeError, r"expected \(2, 3\)", lambda: lovasz_softmax_loss(scores.movedim(-1, 1), target)),
     ]
     for error, message, call in refused:
         with pytest.raises(error, match=message):

@@ -155,7 +155,14 @@ def precision_at(logits: Tensor, data: Split) -> list[float]:
     return [float(precision.gather(-1, (recall >= r - 1e-9).int().argmax(-1, keepdim=True)).mean()) for r in RECALLS]
 
 
-KEYS = {"BCE": "bce", MOVED: "moved", "weighted": "weighted", "focal": "focal", "focal (alpha 0.9)": "focal_alpha", "logit-adjusted": "adjusted"}
+KEYS = {
+    "BCE": "bce",
+    MOVED: "moved",
+    "weighted": "weighted",
+    "focal": "focal",
+    "focal (alpha 0.9)": "focal_alpha",
+    "logit-adjusted": "adjusted",
+}
 TABS = {"recall": "recall at 0.5", "ap": "average precision", "claimed": "positives claimed for each real one"}
 
 

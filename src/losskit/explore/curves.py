@@ -57,13 +57,14 @@ def _at(card: Card, moving: str, x: Tensor) -> Tensor:
 
 
 def _still(domain: Domain, sizes: Sizes) -> Tensor:
-    """A tensor of zeros, or of ones where the domain does not hold 0."""
+    """A tensor of zeros; of ones where the domain does not hold 0; drawn where it holds neither."""
     shape = domain.size(sizes) or ()
     if isinstance(domain, ClassIndex):
         return torch.zeros(shape, dtype=torch.long)
-    zero = torch.zeros(1, dtype=torch.float64)
-    holds = domain.within(zero) and not (isinstance(domain, Interval) and domain.low >= 0)
-    return zero.expand(shape) if holds else (zero + 1).expand(shape)
+    zero, one = (torch.full((1,), number, dtype=torch.float64) for number in (0.0, 1.0))
+    if domain.within(zero) and not (isinstance(domain, Interval) and domain.low >= 0):
+        return zero.expand(shape)
+    return one.expand(shape) if domain.within(one) else domain.draw(torch.Generator().manual_seed(0), sizes)
 
 
 def _moving(x: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -11,6 +11,7 @@ from ..core.check import at_least, between, visible
 from ..core.domain import Interval, Mask, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
+from ..ops.softplus import elementwise
 
 __all__ = ["AsymmetricLoss", "asymmetric_loss"]
 
@@ -80,10 +81,14 @@ def asymmetric_loss(
     between("clip", clip, 0, 1)
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)
-    yes, no = F.logsigmoid(input), F.logsigmoid(-input)
-    positive = -torch.exp(gamma_pos * no) * yes
-    negative = _negative(input, gamma_neg, clip) if clip else -torch.exp(gamma_neg * yes) * no
-    return reduce(target * positive + (1 - target) * negative, weight, reduction, normalizer)
+
+    def formula(input: Tensor, target: Tensor) -> Tensor:
+        yes, no = F.logsigmoid(input), F.logsigmoid(-input)
+        positive = -torch.exp(gamma_pos * no) * yes
+        negative = _negative(input, gamma_neg, clip) if clip else -torch.exp(gamma_neg * yes) * no
+        return target * positive + (1 - target) * negative
+
+    return reduce(elementwise(formula, input, target), weight, reduction, normalizer)
 
 
 def _negative(input: Tensor, gamma: float, clip: float) -> Tensor:

@@ -100,7 +100,7 @@ def _positive(pos_weight: Tensor | float, input: Tensor) -> Tensor | float:
     if not isinstance(pos_weight, Tensor):
         at_least("pos_weight", pos_weight, 0)
         return pos_weight
-    if input.ndim == 0 or pos_weight.shape != input.shape[-1:]:
+    if pos_weight.ndim and (input.ndim == 0 or pos_weight.shape != input.shape[-1:]):
         raise ShapeError(
             f'"pos_weight" has shape {tuple(pos_weight.shape)}, expected {tuple(input.shape[-1:])}: a number, or one for each '
             f'class in the last axis of "input" {tuple(input.shape)}'

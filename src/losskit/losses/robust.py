@@ -135,7 +135,7 @@ def general_robust_loss(
 
     Formula:    \ell = \frac{b}{\alpha} \left( (x^2 / b + 1)^{\alpha/2} - 1 \right),\; b = |\alpha - 2|,\; x = (\hat y - y) / c
     Gradient:   \partial\ell/\partial \hat y = \frac{x}{c} (x^2 / b + 1)^{\alpha/2 - 1}: x / c near the target for every alpha
-    Use when:   it is not clear how heavy the tails are: try alpha = 2, 1, 0, -2, or let adaptive robust loss learn it.
+    Use when:   it is not clear how heavy the tails are: try alpha = 2, 1, 0, -2, or let AdaptiveRobustLoss learn it.
     Avoid when: alpha < 1 and the start is far away: an error of 100 c pulls with 0.02 at alpha = 0 and with 1.6e-5
                 at alpha = -2, so training may never get near; begin at 1 and lower it.
     Shape:      input (*), target (*) -> () or (*)

@@ -25,6 +25,8 @@ def binary_nll(input: Tensor, target: Tensor) -> Tensor:
 
     Shape:      input (*), target (*) -> (*)
     """
+    if input.numel() < 4096:  # a kernel of our own costs more than it saves
+        return _formula(input, target)
     return first_order(_formula, _kernel, input, target)
 
 
@@ -71,7 +73,8 @@ def _derived(formula: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., None]
 
 
 def _formula(input: Tensor, target: Tensor) -> Tensor:
-    return -torch.lerp(F.logsigmoid(-input), F.logsigmoid(input), target)
+    # beyond 40 softplus(z) is z to the last digit, in float64 too; torch's own threshold is 20
+    return torch.lerp(F.softplus(input, threshold=40), F.softplus(-input, threshold=40), target)
 
 
 def _kernel(input: Tensor, target: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
