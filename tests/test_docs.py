@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import doctest
+import importlib
 import math
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 import losskit
+from losskit import api
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -79,6 +83,66 @@ def test_every_local_link_leads_to_a_file(path: Path) -> None:
             assert file.exists(), f"{target} in {named(path)}"
 
 
+@pytest.fixture
+def extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+
+
+@pytest.mark.usefixtures("extension")
+def test_what_is_not_documented_fails_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = importlib.import_module("cards")
+    assert cards.problems() == []
+    whole = losskit.CATALOGUE["huber_loss"]
+    broken = replace(whole)
+    broken.__dict__["sections"] = {**whole.sections, "Gradient": "", "Args": whole.sections["Args"].replace("delta", "d")}
+    monkeypatch.setitem(losskit.CATALOGUE, "huber_loss", broken)
+    monkeypatch.setattr(api, "bare", lambda: None, raising=False)
+    assert cards.problems() == [
+        "losskit.bare has no docstring",
+        "huber_loss: the section 'Gradient' is missing or empty",
+        "huber_loss: the option 'delta' is not explained in Args",
+    ]
+
+
+@pytest.mark.usefixtures("extension")
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (r"2 (\hat y - y): grows with it", [(True, r"2 (\hat y - y)"), (False, ":"), (False, "grows with it")]),
+        (r"a = 1 - p,\; \mu = e^y", [(True, "a = 1 - p"), (False, ","), (True, r"\mu = e^y")]),
+        (r"\tanh e, at most 1", [(True, r"\tanh e"), (False, ","), (False, "at most 1")]),
+        (r"falls beyond |z| = \sqrt\nu", [(False, "falls beyond"), (True, r"|z| = \sqrt\nu")]),
+    ],
+)
+def test_mathematics_ends_where_words_begin(text: str, wanted: list[tuple[bool, str]]) -> None:
+    assert importlib.import_module("mathml").pieces(text, formula=True) == wanted
+
+
+@pytest.mark.usefixtures("extension")
+def test_plain_sentences_hold_no_mathematics() -> None:
+    said = "with costs a and b per unit, q = a / (a + b); see log_var, for 1, 2, 3"
+    assert importlib.import_module("mathml").pieces(said) == [(False, said)]
+
+
+@pytest.mark.usefixtures("extension")
+def test_a_command_that_cannot_be_drawn_fails_the_build() -> None:
+    mathml = importlib.import_module("mathml")
+    assert "<mi>Var</mi>" in mathml.mathml(r"\mathrm{Var}(y)").replace(' mathvariant="normal"', "")
+    with pytest.raises(mathml.ExtensionError, match="nonsense"):
+        mathml.mathml(r"\nonsense{x}")
+
+
+@pytest.mark.usefixtures("extension")
+def test_ticks_are_round_and_inside() -> None:
+    ticks = importlib.import_module("picture").ticks
+    assert ticks(0.0, 4.0) == [0, 1, 2, 3, 4]
+    assert ticks(-0.98, -0.01) == pytest.approx([-0.8, -0.6, -0.4, -0.2])
+    for low, high in ((0.0, 1e-7), (-3e5, 8e6), (2.0, 2.01)):
+        found = ticks(low, high)
+        assert 2 <= len(found) <= 6
+        assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
+
+
 class Loads(HTMLParser):
     """Collects what a page loads by itself, the targets of its links, and its anchors."""
 
@@ -106,20 +170,8 @@ def read(page: Path) -> Loads:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site")
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-q",
-        "-W",
-        "--keep-going",
-        "-b",
-        "html",
-        "-d",
-        str(out / "trees"),
-        str(DOCS),
-        str(out / "html"),
-    ]
+    shutil.copytree(DOCS, out / "docs", ignore=shutil.ignore_patterns("_build", "losses", "__pycache__"))
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(out / "docs"), str(out / "html")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out / "html"
@@ -129,7 +181,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_loss_has_a_page_with_two_curves_and_a_formula(site: Path) -> None:
     for name, card in losskit.CATALOGUE.items():
         page = (site / "losses" / f"{name}.html").read_text()
-        assert page.count("<polyline") == 2
+        assert len(re.findall(r'<polyline class="(?:value|gradient)"', page)) == 2
         assert "<math" in page
         assert f"losskit.{card.module.__name__}" in page
         assert "nan" not in re.findall(r'points="([^"]*)"', page)

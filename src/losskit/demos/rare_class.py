@@ -216,7 +216,7 @@ def _answer(facts: Mapping[str, float]) -> str:
     claimed = sorted(facts[f"claimed_{key}"] for key in trained if key != "bce")
     return (
         f"At a threshold of 0.5 plain BCE finds {recall['bce']} of the rare digits, focal loss {recall['focal']}, weighted BCE "
-        f"{recall['weighted']}, logit-adjusted {recall['adjusted']}. Most of that is the threshold: moving that of the BCE model, "
+        f"{recall['weighted']}, logit-adjusted {recall['adjusted']}. Much of that is the threshold: moving that of the BCE model, "
         f"without training again, finds {recall['moved']}, at a precision of {facts['precision_moved']:.2f} against "
         f"{facts['precision_adjusted']:.2f}. The ranking changes less: average precision is {ranking[0]:.2f} to {ranking[-1]:.2f}. And "
         f"calibration is paid for: for each real positive BCE claims {facts['claimed_bce']:.1f}, the others {claimed[0]:.1f} to "
@@ -229,10 +229,11 @@ def _limits(facts: Mapping[str, float], count: int) -> list[str]:
     return [
         "Focal loss (gamma = 2) is no remedy for a rare class by itself: compare its recall with BCE's. It was made for very many easy "
         "negatives; alpha is what weighs the classes. Its probabilities are not probabilities: with or without alpha it claims too many.",
-        f"Average precision differs by less than it varies from subsample to subsample; it is better than BCE's, of {count}: {wins}.",
+        f"Average precision varies more between subsamples than between losses; on the same subsample it is better than BCE's, of {count}: "
+        f"{wins}.",
         "Weighting and logit adjustment answer another question: what if both classes were equally frequent? That they claim too many "
         "positives is what they are for. Take the log-odds off again where probabilities are needed.",
-        "With nine positives the numbers depend on which nine. No loss was tuned, and longer training or another network shifts all of "
+        "With nine positives the numbers depend on which nine. No loss was tuned, and another network or rate shifts all of "
         "them. Test 8s are weighted down to be as rare as in training, so precision is that of a world with 1.1 % positives.",
     ]
 

@@ -83,10 +83,11 @@ def _kernel(input: Tensor, target: Tensor) -> tuple[Tensor, Callable[[Tensor], T
 
 def _block(input: Tensor, target: Tensor, value: Tensor, slope: Tensor) -> None:
     """Value and gradient of some elements."""
-    sign, far = input.sign(), input.copysign(-1.0)  # far = -|z|
+    sign, small = input.sign(), input.copysign(-1.0).exp_()  # exp(-|z|)
     torch.sub(torch.rsub(sign, 0.5, alpha=-0.5), target, out=slope)  # [z > 0] - t, and 1/2 - t at 0
-    torch.exp(far, out=value).log1p_().addcmul_(slope, input)
-    slope.addcmul_(sign, far.sigmoid_(), value=-1)
+    torch.log1p(small, out=value).addcmul_(slope, input)
+    # sigmoid(-|z|) as a fraction: torch's own is 0 in float32 beyond 88.7
+    slope.addcdiv_(sign.mul_(small), small.add_(1), value=-1)
 
 
 def _size() -> int:
