@@ -21,6 +21,7 @@ _STRONG = re.compile(r"\\[A-Za-z,;{|]|\^|_\{|(?<![A-Za-z0-9])[A-Za-z]_[A-Za-z0-9
 _UPRIGHT = {
     *"\N{GREEK CAPITAL LETTER GAMMA}\N{GREEK CAPITAL LETTER DELTA}\N{GREEK CAPITAL LETTER PHI}\N{GREEK CAPITAL LETTER SIGMA}"
 }
+_TIGHT = {"|": "0", "\N{DOUBLE VERTICAL LINE}": "0", "/": "0.1em"}  # where a browser would put a relation's space
 _SPACED = re.compile(r"\\[;,]")
 _CAPITALS = re.compile(r"[A-Z]{2,3}[,;.]?")
 _RELATION = re.compile(r"[=<>]")
@@ -28,12 +29,12 @@ _BARE = re.compile(r"(\\(?:text|math[a-z]+|operatorname)\{[^{}]*\}|\\[A-Za-z]+|[
 _GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "nu", "pi", "rho", "sigma", "tau", "phi"}
 
 
-def mathml(latex: str, *, block: bool = False) -> str:
+def mathml(latex: str) -> str:
     """LaTeX as MathML; function names are set apart from what follows.
 
     Raises:     ExtensionError for a command that the converter does not know.
     """
-    markup = convert(latex, display="block" if block else "inline")
+    markup = convert(latex)
     if "\\" in markup:
         raise ExtensionError(f"a LaTeX command that cannot be drawn, in: {latex}")
     ElementTree.register_namespace("", _SPACE)
@@ -42,9 +43,11 @@ def mathml(latex: str, *, block: bool = False) -> str:
         if parent.tag in _tags("mrow", "math", "mstyle"):
             _join_letters(parent)
             _space_functions(parent)
-    for name in root.iter(f"{{{_SPACE}}}mi"):
-        if name.text in _UPRIGHT:
-            name.set("mathvariant", "normal")  # as TeX sets them
+    for symbol in root.iter():
+        if symbol.text in _UPRIGHT:
+            symbol.set("mathvariant", "normal")  # as TeX sets them
+        elif symbol.text in _TIGHT:
+            symbol.attrib |= dict.fromkeys(("lspace", "rspace"), _TIGHT[symbol.text])
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -182,7 +185,7 @@ def _visit(self: Any, node: nodes.math) -> None:
 
 
 def _visit_block(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="formula">{mathml(node.astext(), block=True)}</div>\n')
+    self.body.append(f'<div class="formula container"><p>{mathml(node.astext())}</p></div>\n')
     raise nodes.SkipNode
 
 

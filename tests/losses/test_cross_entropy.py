@@ -90,6 +90,15 @@ def test_rows_of_any_spread_agree_with_fifty_digits(seed: int) -> None:
     assert value.tolist() == pytest.approx(truth, rel=1e-6, abs=1.2e-38)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_rows_that_are_right_by_any_margin_agree_with_fifty_digits(offset: float) -> None:
+    input = draw(40, 7, seed=1)
+    input[:, 3] = torch.linspace(5.1, 80.7, 40) + input.amax(-1)
+    input = input + offset
+    value = cross_entropy(input, torch.full((40,), 3), reduction="none")
+    assert value.tolist() == pytest.approx([exact_nll(row, 3) for row in input.tolist()], rel=1e-6)
+
+
 def test_soft_targets_keep_the_digits_of_a_confident_row() -> None:
     input = confident(32000, 30)
     value = cross_entropy(input, F.one_hot(torch.tensor([0, 0]), 32000).float())

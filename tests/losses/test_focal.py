@@ -15,7 +15,7 @@ from losskit import binary_focal_loss, focal_loss
 
 LN2 = math.log(2)
 GAMMAS = [0.0, 0.3, 0.5, 0.99, 1.0, 2.0, 5.0]
-FAR = [-300.0, -104.0, -40.0, -20.0, -1.0, 0.0, 1.0, 20.0, 40.0, 104.0, 300.0]
+FAR = [-1e4, -300.0, -104.0, -40.0, -20.0, -1.0, 0.0, 1.0, 20.0, 40.0, 104.0, 300.0, 1e4]
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -159,6 +159,9 @@ def test_ignored_pixels_leave_the_denominator() -> None:
     value = focal_loss(input, torch.tensor([0, 1, -100, -100]))
     torch.testing.assert_close(value, focal_loss(input[:2], torch.tensor([0, 1])))
     assert focal_loss(input, torch.full((4,), -100)).item() == 0
+    weight = torch.tensor([2.0, 3.0, 5.0])
+    value = focal_loss(input, torch.tensor([0, 1, -100, -100]), weight=weight)
+    torch.testing.assert_close(value, focal_loss(input[:2], torch.tensor([0, 1]), weight=weight))
 
 
 def test_alpha_is_the_share_of_the_positives() -> None:

@@ -10,9 +10,15 @@ from torch import Tensor
 from .check import ShapeError, debugging, peek, shape_text
 from .domain import ClassTarget, Domain, Interval, Sizes
 
-__all__ = ["verify"]
+__all__ = ["verify", "whole_number"]
 
 _INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+
+
+def whole_number(name: str, value: object) -> None:
+    """Raise unless ``value`` is an int."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f'"{name}" must be an int, got {type(value).__name__}')
 
 
 def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_index: int | None, class_dim: int) -> None:
@@ -50,16 +56,16 @@ def _inside(domain: Domain, value: Tensor) -> bool:
 
 
 def _accept_scalar(name: str, domain: Domain, value: object) -> None:
-    if (value is None and domain.optional) or (domain.scalar and isinstance(value, (int, float)) and not isinstance(value, bool)):
-        if (
-            isinstance(domain, Interval)
-            and isinstance(value, (int, float))
-            and bool(domain.outside(torch.tensor(float(value)), Sizes(None, {})))
-        ):
-            raise ValueError(f'"{name}" is {value!r}, expected a number in {domain}')
+    """None for an optional argument, or a plain number where the domain takes one in place of a tensor."""
+    if value is None and domain.optional:
         return
-    wanted = "a number or a Tensor" if domain.scalar else "a Tensor"
-    raise TypeError(f'"{name}" must be {wanted} ({domain.meaning}), got {type(value).__name__}')
+    if not domain.scalar or isinstance(value, bool) or not isinstance(value, (int, float)):
+        wanted = "a number or a Tensor" if domain.scalar else "a Tensor"
+        raise TypeError(f'"{name}" must be {wanted} ({domain.meaning}), got {type(value).__name__}')
+    if value != value:
+        raise ValueError(f'"{name}" is nan, expected a number: {domain.meaning}')
+    if isinstance(domain, Interval) and bool(domain.outside(torch.tensor(float(value)), Sizes(None, {}))):
+        raise ValueError(f'"{name}" is {value!r}, expected a number in {domain}')
 
 
 def _check_dtype(name: str, domain: Domain, value: Tensor) -> None:
@@ -128,12 +134,14 @@ def _check_values(
         return
     if not peek(wrong.any()):
         return
-    if domain.kind == "integer" and ignore_index is not None:
-        wrong = wrong & (value != ignore_index)
-    for silent in ("mask", "weight"):
-        hide = given.get(silent)
-        if isinstance(hide, Tensor) and silent != name and hide.shape == wrong.shape:
-            wrong = wrong & (hide != 0)
+    for name_of, hide in (("mask", given.get("mask")), ("weight", given.get("weight")), ("target", given.get("target"))):
+        if not isinstance(hide, Tensor) or name_of == name != "target" or wrong.shape[: hide.ndim] != hide.shape:
+            continue
+        if name_of == "target":
+            if hide.is_floating_point() or ignore_index is None:
+                continue
+            hide = hide != ignore_index
+        wrong = wrong & (hide != 0).reshape(*hide.shape, *[1] * (wrong.ndim - hide.ndim))
     if not peek(wrong.any()):
         return
     where = tuple(int(i) for i in wrong.nonzero()[0])

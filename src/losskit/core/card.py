@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, ParamSpec
 
 from torch import Tensor
 
-from .call import verify
+from .call import verify, whole_number
 from .domain import Domain
 
 __all__ = ["CATALOGUE", "SECTIONS", "TASKS", "Card", "Levels", "loss", "reference"]
@@ -104,13 +104,15 @@ def loss(
     def register(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
         parameters = inspect.signature(function).parameters
         positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
-        ignored = parameters["ignore_index"].default if "ignore_index" in parameters else None
-        class_dim = parameters["class_dim"].default if "class_dim" in parameters else -1
+        whole = {n: parameters[n].default for n in ("ignore_index", "class_dim") if n in parameters}
 
         @functools.wraps(function)
         def checked(*args: P.args, **options: P.kwargs) -> Tensor:
-            given: dict[str, Any] = {**dict(zip(positional, args)), **options}  # noqa: B905  # too many: the call below says so
-            verify(sample, given, given.get("ignore_index", ignored), given.get("class_dim", class_dim))
+            # too many arguments: the call below says so
+            given: dict[str, Any] = {**whole, **dict(zip(positional, args, strict=False)), **options}
+            for name in whole:
+                whole_number(name, given[name])
+            verify(sample, given, given.get("ignore_index"), given.get("class_dim", -1))
             return function(*args, **options)
 
         CATALOGUE[function.__name__] = Card(checked, task, sample, reference, frozenset(laws), variants, chance, constant, floor)

@@ -67,11 +67,13 @@ def _number(name: str, value: object) -> float:
     return value
 
 
-def at_least(name: str, value: float, low: float, *, strict: bool = False) -> None:
-    """Raise unless ``value`` is a number >= low (> low if strict) and not NaN."""
+def at_least(name: str, value: float, low: float, *, strict: bool = False, finite: bool = False) -> None:
+    """Raise unless ``value`` is a number >= low (> low if strict), not NaN, and not inf if ``finite``."""
     value = _number(name, value)
-    if not (value > low if strict else value >= low) or math.isnan(value):
+    if not (value > low if strict else value >= low):
         raise ValueError(f'"{name}" must be {">" if strict else ">="} {low:g}, got {value!r}')
+    if finite and math.isinf(value):
+        raise ValueError(f'"{name}" must be finite, got {value!r}')
 
 
 def between(name: str, value: float, low: float, high: float, *, strict: bool = False) -> None:

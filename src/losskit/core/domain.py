@@ -208,6 +208,7 @@ class Weight(Interval):
     """Importance, zero or more: of elements ("*"), of rows, of classes ("C")."""
 
     low: float = 0.0
+    open_high: bool = True
     optional: bool = True
     meaning: str = "one weight for each element"
 

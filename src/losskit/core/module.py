@@ -43,8 +43,10 @@ class Loss(nn.Module):
         if function.__name__ in CATALOGUE:
             CATALOGUE[function.__name__].module = cls
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *positional: Any, **options: Any) -> None:
         super().__init__()
+        if positional:
+            raise TypeError(f"{type(self).__name__} takes its options by keyword: {', '.join(self.options.parameters)}")
         try:
             bound = self.options.bind(**options)
         except TypeError as problem:

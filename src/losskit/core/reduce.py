@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from .check import at_least, choice
+from .check import at_least, choice, peek
 
 __all__ = ["Parts", "Reduction", "parts", "reduce", "valid_weight"]
 
@@ -82,6 +82,8 @@ def _checked(normalizer: Tensor | float) -> Tensor | float:
     if isinstance(normalizer, Tensor):
         if normalizer.numel() != 1:
             raise ValueError(f'"normalizer" has shape {tuple(normalizer.shape)}, expected a number or a 0-d tensor')
+        if peek((normalizer < 0).any()):
+            raise ValueError(f'"normalizer" must be zero or more, got {float(normalizer)!r}')
         return normalizer.reshape(())
     at_least("normalizer", normalizer, 0)
     return normalizer
@@ -111,7 +113,14 @@ def parts(loss: Callable[..., Tensor], /, *tensors: Tensor, **options: object) -
     if taken:
         raise TypeError(f"parts() sets {' and '.join(sorted(taken))} itself: leave it out")
     ledger = Ledger()
-    total = loss(*tensors, **options, normalizer=ledger)
-    if ledger.weight is None:
-        raise TypeError(f"{getattr(loss, '__name__', loss)!r} does not end in losskit's reduce: it has no parts")
+    try:
+        total = loss(*tensors, **options, normalizer=ledger)
+    except TypeError as problem:
+        if "normalizer" not in str(problem):
+            raise
+        total = None
+    if total is None or ledger.weight is None:
+        raise TypeError(
+            f"parts() takes a loss of losskit, got {getattr(loss, '__name__', loss)!r}: it has no numerator and denominator"
+        )
     return Parts(total, ledger.weight.detach())

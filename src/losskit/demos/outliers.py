@@ -184,7 +184,7 @@ def _table(errors: Mapping[str, Tensor]) -> Table:
     shares = (0.0, SHOWN, SHARES[-1])
     columns = [Column("loss"), *(Column(f"{100 * share:.0f} % slipped" if share else "clean", ".1f") for share in shares)]
     rows: list[list[Cell]] = [[name, *(measure(of[SHARES.index(share)]) for share in shares)] for name, of in errors.items()]
-    note = "Mean absolute error on clean test patients, in points of the progression score (25 to 346), ± standard deviation over splits."
+    note = "Mean absolute error on clean test patients, in points of the progression score (25 to 346)."
     return Table("Clean test error", columns, rows, note)
 
 

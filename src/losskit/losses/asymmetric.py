@@ -76,9 +76,11 @@ def asymmetric_loss(
         >>> losskit.asymmetric_loss(torch.zeros(1), torch.zeros(1))  # m = 0.45: -0.45^4 ln 0.55
         tensor(0.0245)
     """
-    at_least("gamma_pos", gamma_pos, 0)
-    at_least("gamma_neg", gamma_neg, 0)
+    at_least("gamma_pos", gamma_pos, 0, finite=True)
+    at_least("gamma_neg", gamma_neg, 0, finite=True)
     between("clip", clip, 0, 1)
+    if clip == 1:
+        raise ValueError('"clip" must be in [0, 1), got 1: no negative would count')
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)
 

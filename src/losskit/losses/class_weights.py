@@ -68,7 +68,7 @@ def class_weights(
 def _counted(name: str, counts: Tensor | Sequence[float]) -> Tensor:
     """The counts in float64, each finite and zero or more, not all zero."""
     given = f"a Tensor of {counts.dtype}" if isinstance(counts, Tensor) else type(counts).__name__
-    if isinstance(counts, str) or (isinstance(counts, Tensor) and counts.is_complex()):
+    if isinstance(counts, Tensor) and counts.is_complex():
         raise TypeError(f'"{name}" must be real numbers, one for each class, got {given}')
     try:
         n = torch.as_tensor(counts, dtype=torch.float64)
@@ -114,7 +114,7 @@ def adjust_logits(input: Tensor, prior: Tensor | Sequence[float], *, tau: float 
         >>> losskit.adjust_logits(torch.zeros(1, 2), [0.9, 0.1])
         tensor([[0.1054, 2.3026]])
     """
-    at_least("tau", tau, 0)
+    at_least("tau", tau, 0, finite=True)
     verify({"input": Logits()}, {"input": input}, None, -1)
     n = _counted("prior", prior)
     if n.shape != input.shape[-1:]:

@@ -103,7 +103,7 @@ def cross_entropy(
         tensor(2.3026)
     """
     between("label_smoothing", label_smoothing, 0, 1)
-    at_least("z_loss", z_loss, 0)
+    at_least("z_loss", z_loss, 0, finite=True)
     (input,) = working(class_last(input, class_dim))
     weight = None if weight is None else weight.to(input.dtype)
     if target.is_floating_point():

@@ -150,6 +150,8 @@ def crps_ensemble_loss(
         tensor(0.5000)
     """
     members = input.shape[-1]
+    if not isinstance(fair, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  # a string would be true
+        raise TypeError(f'"fair" must be True or False, got {type(fair).__name__}')
     if members < (2 if fair else 1):
         wanted = "2 or more for fair=True" if fair else "1 or more"
         raise ValueError(f'"input" has {members} members in its last axis, expected {wanted}')

@@ -92,7 +92,7 @@ def focal_loss(
         >>> losskit.focal_loss(torch.zeros(1, 2), torch.tensor([0]))  # a coin toss: (1/2)^2 ln 2
         tensor(0.1733)
     """
-    at_least("gamma", gamma, 0)
+    at_least("gamma", gamma, 0, finite=True)
     (input,) = working(class_last(input, class_dim))
     index, counts = class_rows(target, input.shape[-1], ignore_index, input.dtype)
     own, rest = margin(input, index, counts)
@@ -165,7 +165,7 @@ def binary_focal_loss(
         >>> losskit.binary_focal_loss(torch.zeros(1), torch.ones(1))  # a coin toss: (1/2)^2 ln 2
         tensor(0.1733)
     """
-    at_least("gamma", gamma, 0)
+    at_least("gamma", gamma, 0, finite=True)
     if alpha is not None:
         between("alpha", alpha, 0, 1)
     weight = valid_weight(weight, mask, input.dtype)

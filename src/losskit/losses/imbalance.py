@@ -23,7 +23,8 @@ __all__ = [
     "logit_adjusted_loss",
 ]
 
-_OFTEN = Interval("C", low=0, open_low=True, meaning="how often each class occurs; add 1 to every count if one never does")
+_EACH = "how often each class occurs; add 1 to every count if one never does"
+_OFTEN = Interval("C", low=0, open_low=True, open_high=True, meaning=_EACH)
 _CLASSES = {"input": Logits(), "target": ClassIndex(), "weight": Weight("C", meaning="one weight for each class")}
 
 
@@ -90,7 +91,7 @@ def logit_adjusted_loss(
         >>> losskit.logit_adjusted_loss(torch.zeros(1, 2), torch.tensor([1]), prior=torch.tensor([0.9, 0.1]))  # ln 10
         tensor(2.3026)
     """
-    at_least("tau", tau, 0)
+    at_least("tau", tau, 0, finite=True)
     (input,) = working(class_last(input, class_dim))
     index, counts = class_rows(target, input.shape[-1], ignore_index, input.dtype)
     value = negative_log_likelihood(input + tau * prior.to(input.dtype).log(), index, counts)

@@ -122,7 +122,8 @@ def lovasz_hinge_loss(
     errors, region = 1 - scores * sign, label == 1
     if mask is None:
         return reduce(_extension(_rows(errors), _rows(region)), None, reduction, normalizer)
-    value = _extension(_rows(torch.where(mask, errors, -1)), _rows(region & mask))
+    # what is masked has score 1 and label 1 here: its error is 0, and it is of no region
+    value = _extension(_rows(errors), _rows(region & mask))
     return reduce(value, _rows(mask).any(-1).to(value.dtype), reduction, normalizer)
 
 
@@ -207,9 +208,7 @@ def lovasz_softmax_loss(
     errors = torch.where(region, seen.outside, seen.inside)
     value = _extension(_by_class(torch.where(seen.counts == 0, -1, errors)), _by_class(region))
     shown = over_pixels(region if classes == "present" else seen.counts.expand_as(region)) != 0
-    # a class index that is out of range where nobody could look: NaN in every class
-    broken = over_pixels(seen.counts).isnan()
-    return class_mean(value, shown | broken, weight, reduction, normalizer)
+    return class_mean(value, shown, weight, reduction, normalizer)
 
 
 def _by_class(value: Tensor) -> Tensor:

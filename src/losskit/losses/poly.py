@@ -84,7 +84,7 @@ def poly_loss(
         >>> losskit.poly_loss(torch.zeros(1, 2), torch.tensor([0]))  # ln 2 + 1/2
         tensor(1.1931)
     """
-    at_least("epsilon", epsilon, -1)
+    at_least("epsilon", epsilon, -1, finite=True)
     (input,) = working(class_last(input, class_dim))
     index, counts = class_rows(target, input.shape[-1], ignore_index, input.dtype)
     own, rest = margin(input, index, counts)
