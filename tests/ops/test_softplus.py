@@ -72,17 +72,20 @@ def test_only_the_slope_is_kept_of_a_long_formula(monkeypatch: pytest.MonkeyPatc
     assert value.grad_fn is not None
 
 
+@pytest.mark.parametrize("company", [0.5, 0.0])  # with a soft target among them, hard ones are computed in another way
 @pytest.mark.parametrize("t", TARGETS)
-def test_what_was_missed_agrees_with_sixty_digits(t: float) -> None:
-    z = torch.tensor(FAR, dtype=torch.float64)
-    found = log_missed(z, torch.full_like(z, t))
+def test_what_was_missed_and_its_slope_agree_with_sixty_digits(t: float, company: float) -> None:
+    z = torch.tensor([*FAR, 1.0], dtype=torch.float64, requires_grad=True)
+    target = torch.tensor([t] * len(FAR) + [company], dtype=torch.float64)
+    value, slope, _ = derivatives(lambda x: log_missed(x, target), z)
     with mpmath.workdps(60):
-        for x, got in zip(FAR, found.tolist(), strict=True):
-            right = 1 / (1 + mpmath.exp(-mpmath.mpf(x)))
-            wrong = mpmath.exp(-mpmath.mpf(x)) * right if x > 0 else 1 / (1 + mpmath.exp(mpmath.mpf(x)))
-            right = mpmath.exp(mpmath.mpf(x)) * wrong if x < 0 else right
-            share = mpmath.mpf(t)
-            assert got == pytest.approx(float(mpmath.log(share * wrong + (1 - share) * right)), rel=1e-13, abs=1e-15), x
+        share = mpmath.mpf(t)
+        for x, got, steep in zip(map(mpmath.mpf, FAR), value.tolist(), slope.tolist(), strict=False):
+            right, wrong = (1 / (1 + mpmath.exp(-s * abs(x))) for s in (1, -1))
+            right, wrong = (right, wrong) if x >= 0 else (wrong, right)
+            missed = share * wrong + (1 - share) * right
+            assert got == pytest.approx(float(mpmath.log(missed)), rel=1e-13, abs=1e-15), x
+            assert steep == pytest.approx(float((1 - 2 * share) * right * wrong / missed), rel=1e-12, abs=1e-15), x
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -105,7 +108,7 @@ def test_d15_the_second_gradient_of_focal_loss_is_finite_for_hard_and_soft_targe
         assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("clip", [0.0, 1e-6, 0.05, 1.0])
+@pytest.mark.parametrize("clip", [0.0, 1e-6, 0.05, 0.99])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 4.0])
 @pytest.mark.parametrize("t", [0.0, 1.0, 0.3])
 def test_the_second_gradient_of_the_asymmetric_loss_is_finite(t: float, gamma: float, clip: float) -> None:

@@ -41,6 +41,8 @@ def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_in
             continue
         if not _bind(domain, value.shape, sizes, class_dim):
             raise _misfit(name, domain, value, sizes, given, class_dim)
+        if sizes.named.get("C") == 0:
+            raise ShapeError(f'"{name}" has shape {tuple(value.shape)}, expected at least one class')
         if (domain.checked and value.numel() and not _inside(domain, value)) or debugging():
             _check_values(name, domain, value, sizes, given, ignore_index, class_dim)
 
@@ -70,6 +72,8 @@ def _accept_scalar(name: str, domain: Domain, value: object) -> None:
 
 def _check_dtype(name: str, domain: Domain, value: Tensor) -> None:
     dtype, kind = value.dtype, domain.kind
+    if value.layout != torch.strided:
+        raise TypeError(f'"{name}" has layout {value.layout}, expected a dense tensor: use {name}.to_dense()')
     if kind == "float" and not dtype.is_floating_point:
         remedy = "losskit takes real numbers only" if dtype.is_complex else f"use {name}.float()"
         raise TypeError(f'"{name}" has dtype {dtype}, expected a floating-point dtype: {remedy}')

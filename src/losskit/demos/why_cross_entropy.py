@@ -295,7 +295,6 @@ def _limits(facts: Mapping[str, float]) -> list[str]:
     return [
         f"From an undecided start (b = 0) both losses learn, and end at {final[0]} (cross-entropy) and {final[1]} (squared error).",
         "Adam divides a gradient by its own size, so with it squared error does get out of a wrong belief, only later (second table).",
-        "Gradients of the two losses are not in one unit: the mean over 10 classes alone makes squared error's ten times smaller. "
-        "That is why each has its own learning rate, and why steps are counted.",
+        "Gradients of the two losses are not in one unit (squared error's is a mean over 10 classes): each has its own learning rate.",
         "One linear model on small images: nothing here is about calibration or about wrong labels.",
     ]

@@ -35,33 +35,41 @@ def curve(card: Card, *, low: float = -6.0, high: float = 6.0, points: int = 121
     moving = next(n for n in card.tensors if card.sample[n].kind == "float")
     bound = card.sample[moving]
     if isinstance(bound, Interval) and bound.low > low:
-        low = bound.low + (high - bound.low) / points
+        low = bound.low + 0.2  # at the bound itself the rest of the curve would be flat beside it
     x = torch.linspace(low, high, points, dtype=torch.float64, requires_grad=True)
-    value = torch.cat([_at(card, moving, piece) for piece in (x.split(1) if "whole_batch" in card.laws else [x])])
-    (gradient,) = torch.autograd.grad(value.sum(), x)
+    value, gradient = _drawn(card, moving, x, 0.0)
+    if not gradient.any():  # a relative error is flat against a target of 0
+        value, gradient = _drawn(card, moving, x, 1.0)
     axis = "score of the right class, the others are 0" if bound.shape.endswith("C") else moving
-    return Curve(axis, x.detach(), value.detach(), gradient)
+    return Curve(axis, x.detach(), value, gradient)
 
 
-def _at(card: Card, moving: str, x: Tensor) -> Tensor:
+def _drawn(card: Card, moving: str, x: Tensor, at: float) -> tuple[Tensor, Tensor]:
+    """Value and gradient along x, everything else at ``at`` where its domain holds that."""
+    value = torch.cat([_at(card, moving, piece, at) for piece in (x.split(1) if "whole_batch" in card.laws else [x])])
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), gradient
+
+
+def _at(card: Card, moving: str, x: Tensor, at: float) -> Tensor:
     """The loss, one value a point, of a batch in which ``moving`` is x and everything else stays."""
     sizes = Sizes((len(x), 1) if card.task == "segmentation" else (len(x),), dict(_SIZES))
     tensors = [
         _moving(x, card.sample[n].size(sizes) or ()) if n == moving else _still(card.sample[n], sizes) for n in card.tensors
     ]
-    options = {n: _still(card.sample[n], sizes) for n, default in card.options.items() if default is inspect.Parameter.empty}
+    options = {n: _still(card.sample[n], sizes, at) for n, default in card.options.items() if default is inspect.Parameter.empty}
     for name, chosen in card.variants[0].items():  # for a loss that cannot run on its defaults alone
         if name not in card.tensors:
-            options[name] = _still(chosen, sizes) if isinstance(chosen, Domain) else chosen
+            options[name] = _still(chosen, sizes, at) if isinstance(chosen, Domain) else chosen
     return card.function(*tensors, **options, reduction="none").reshape(len(x), -1).mean(-1)
 
 
-def _still(domain: Domain, sizes: Sizes) -> Tensor:
+def _still(domain: Domain, sizes: Sizes, at: float) -> Tensor:
     """A tensor of zeros; of ones where the domain does not hold 0; drawn where it holds neither."""
     shape = domain.size(sizes) or ()
     if isinstance(domain, ClassIndex):
         return torch.zeros(shape, dtype=torch.long)
-    zero, one = (torch.full((1,), number, dtype=torch.float64) for number in (0.0, 1.0))
+    zero, one = (torch.full((1,), number, dtype=torch.float64) for number in (at, 1.0))
     if domain.within(zero) and not (isinstance(domain, Interval) and domain.low >= 0):
         return zero.expand(shape)
     return one.expand(shape) if domain.within(one) else domain.draw(torch.Generator().manual_seed(0), sizes)
