@@ -44,7 +44,7 @@ TARGETS: list[Row] = [
     (lambda: ce(bits(0, 255, 1), ignore_index=255), LN4),
     (lambda: ce(INDEX, ignore_index=2), LN4),
     (lambda: ce(torch.tensor([[0, 1], [2, 7]]), torch.zeros(2, 2, 4)), place('"target" is 7 at index (1, 1)')),
-    (lambda: ce(INDEX, torch.zeros(3, 0)), place('"target" is 0 at index 0, expected a class in [0, 0)')),
+    (lambda: ce(INDEX, torch.zeros(3, 0)), shape("at least one class")),
     (lambda: ce(INDEX * 0, torch.zeros(3, 1)), 0.0),
     (lambda: ce(SCORES + 2), value('"target" is 2 at index (0, 0), expected [0, 1]')),
     (lambda: ce(SCORES - 1), value('"target" is -1 at index (0, 0), expected [0, 1]')),

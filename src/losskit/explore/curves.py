@@ -55,7 +55,7 @@ def _at(card: Card, moving: str, x: Tensor, at: float) -> Tensor:
     """The loss, one value a point, of a batch in which ``moving`` is x and everything else stays."""
     sizes = Sizes((len(x), 1) if card.task == "segmentation" else (len(x),), dict(_SIZES))
     tensors = [
-        _moving(x, card.sample[n].size(sizes) or ()) if n == moving else _still(card.sample[n], sizes) for n in card.tensors
+        _moving(x, card.sample[n].size(sizes) or ()) if n == moving else _still(card.sample[n], sizes, at) for n in card.tensors
     ]
     options = {n: _still(card.sample[n], sizes, at) for n, default in card.options.items() if default is inspect.Parameter.empty}
     for name, chosen in card.variants[0].items():  # for a loss that cannot run on its defaults alone
