@@ -17,9 +17,9 @@ import torch
 
 from losskit import demos
 from losskit.demos import DEMOS, Measure, Ran, Result, discover, facts, measure, run, select
-from losskit.demos.outliers import ROWS, SHARES, fit
+from losskit.demos.outliers import ROWS, SHARES, fit, outliers
 from losskit.demos.outliers import Plan as OutlierPlan
-from losskit.demos.outliers import outliers, splits as slipped
+from losskit.demos.outliers import splits as slipped
 from losskit.demos.rare_class import NEGATIVES, POSITIVES, average_precision, judge, rare_class
 from losskit.demos.rare_class import Plan as RarePlan
 from losskit.demos.rare_class import splits as subsamples

@@ -33,7 +33,7 @@ input = torch.tensor([1.5, 1.5, 3.5, 3.5, 5.0])
 scale = 1.4826 * (input - target).abs().median()            # robust: the outlier does not move it
 losskit.huber_loss(input, target, delta=1.345 * float(scale))
 losskit.general_robust_loss(input, target, alpha=0.0, scale=float(scale))
-losskit.mse_loss(input, target)                             # 198005.2: all of it from one row
+print(losskit.mse_loss(input, target))                      # 198005.2, all of it from one row
 """
 
 
@@ -156,7 +156,7 @@ def _by_delta(huber: Tensor) -> Chart:
     series = [Series("Huber", DELTAS, mean, low, high)]
     mark = Mark("x", DELTA, "1.345 robust scales")
     return Chart(
-        "choice of delta", "delta, in units of the robust scale", "clean test error (points)", series, [mark], log_x=True
+        "delta, at 10 % slips", "delta, in units of the robust scale", "clean test error (points)", series, [mark], log_x=True
     )
 
 

@@ -206,8 +206,8 @@ def _tables(sgd: Trained, adam: Trained, cap: int) -> list[Table]:
         Column(f"accuracy at {cap}", ".1f", "%"),
     ]
     best = (
-        "Rate: of {} the one that is at 90 % for good first (if none is, the most accurate), on validation rows of splits that are not "
-        "reported. Steps: until the test accuracy is 90 % for the first time."
+        "Rate: of {} the one that is at 90 % for good first (if none is, the most accurate), on validation rows of splits not reported. "
+        "Steps: until the test accuracy is 90 % for the first time."
     )
     return [
         Table("SGD, each loss at its own best rate", columns, _rows(sgd, cap), best.format(len(SGD_RATES))),
@@ -223,7 +223,7 @@ def _facts(rows: Sequence[tuple[float, float, float]], sgd: Trained, adam: Train
         for name, (arms, trace) in of.items():
             for i, arm in enumerate(arms):
                 key, steps = f"{SHORT[name]}_{kind}_b{arm.start:g}", steps_to_goal(trace.accuracy)[:, i]
-                facts[f"rate_{key}"] = arm.rate
+                facts[f"rate_{key}"] = float(arm.rate)
                 facts[f"reached_{key}"] = float(steps.isfinite().double().mean())
                 facts[f"accuracy_{key}"] = float(trace.accuracy[-1, :, i].mean())
                 facts[f"first_gradient_{key}"] = float(trace.first[:, i].mean())
@@ -234,11 +234,10 @@ def _facts(rows: Sequence[tuple[float, float, float]], sgd: Trained, adam: Train
 
 def _answer(facts: Mapping[str, float], cap: int) -> str:
     def needs(loss: str, start: int) -> str:
-        steps = facts.get(f"steps_{loss}_sgd_b{start}")
         share = facts[f"reached_{loss}_sgd_b{start}"]
-        if steps is not None:
-            return f"{steps:.0f} steps"
-        return f"does not get there in {cap}" if share == 0 else f"gets there in {cap} on {100 * share:.0f} % of the splits"
+        if share == 1:
+            return f"{facts[f'steps_{loss}_sgd_b{start}']:.0f} steps"
+        return f"gets there in {cap} on {100 * share:.0f} % of the splits" if share else f"does not get there in {cap}"
 
     ratio = facts["logit_gradient_ce_p0.01"] / facts["logit_gradient_mse_p0.01"]
     return (
