@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sklearn.metrics as sklearn_metrics
 import torch
 
 from losskit import demos
@@ -56,7 +57,6 @@ def whole(name: str) -> Result:
 
 @pytest.fixture(autouse=True)
 def _needs_the_data() -> None:
-    pytest.importorskip("sklearn")
 
 
 def test_the_demos_are_in_order() -> None:
@@ -145,7 +145,6 @@ def test_the_code_of_a_demo_runs_and_prints_what_it_says(name: str) -> None:
 
 
 def test_the_report_of_the_demos_has_every_table_and_every_chart() -> None:
-    pytest.importorskip("plotly")
     ran = [Ran(DEMOS[name], small(name), 1.0) for name in NAMES]
     page = render(ran)
     embedded = re.search(r'<script type="application/json" id="charts">(.*?)</script>', page, re.DOTALL)
@@ -212,7 +211,7 @@ def test_average_precision_is_scikit_learns() -> None:
     source = torch.Generator().manual_seed(0)
     scores, weight = torch.randn(50, generator=source), torch.rand(50, generator=source)
     truth = (torch.rand(50, generator=source) < 0.3).float()
-    expected = pytest.importorskip("sklearn.metrics").average_precision_score(truth, scores, sample_weight=weight)
+    expected = sklearn_metrics.average_precision_score(truth, scores, sample_weight=weight)
     assert float(average_precision(scores, truth, weight)) == pytest.approx(expected, rel=1e-5)
 
 

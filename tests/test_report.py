@@ -71,7 +71,6 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    pytest.importorskip("plotly")
     path = tmp_path_factory.mktemp("report") / "report.html"
     write(ran(), path)
     assert path.stat().st_size < 6e6
@@ -134,7 +133,6 @@ def test_a_loss_keeps_its_colour_from_chart_to_chart() -> None:
 
 
 def test_a_report_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("plotly")
     path = tmp_path / "report.html"
     path.write_text("old")
     result = Result("", "", [], [Table("t", COLUMNS, [[*ROWS[0], "a cell too many"]])], "", [])
@@ -200,7 +198,6 @@ def test_json_is_one_document(one_demo: list[str], capsys: pytest.CaptureFixture
 def test_the_report_is_written_and_its_place_said(
     one_demo: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("plotly")
     path = tmp_path / "report.html"
     assert run_demo([], html=path, json=False) == 0
     assert path.is_file()

@@ -133,9 +133,9 @@ def _nll_kernel(input: Tensor, index: Tensor, counts: Tensor | None) -> tuple[Te
     """d nll = (1 - p_y) (softmax of the others - onehot)."""
     column = index.unsqueeze(-1)
     own = input.gather(-1, column).squeeze(-1)
-    others = _without(input, index, counts)
-    slope = others.softmax(-1)
-    u = _wide(own if counts is None else torch.where(counts != 0, own, 0)) - others.amax(-1)
+    slope = _without(input, index, counts)
+    u = _wide(own if counts is None else torch.where(counts != 0, own, 0)) - slope.amax(-1)
+    torch.softmax(slope, -1, out=slope)  # in place: a fresh tensor costs as much as the arithmetic
     u = u.add_(slope.amax(-1).log_())
     slope.scatter_(-1, column, -1)
     nll = F.logsigmoid(u).neg_()
