@@ -55,10 +55,6 @@ def whole(name: str) -> Result:
     return one.result
 
 
-@pytest.fixture(autouse=True)
-def _needs_the_data() -> None:
-
-
 def test_the_demos_are_in_order() -> None:
     assert [one.name for one in discover()] == NAMES
     assert [one.name for one in select()] == NAMES
