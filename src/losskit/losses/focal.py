@@ -150,7 +150,7 @@ def binary_focal_loss(
     Formula:    \ell = -\alpha_t (1 - p_t)^\gamma (t \log p + (1 - t) \log (1 - p)),\; p_t = t p + (1 - t)(1 - p)
     Gradient:   for t = 1: \partial\ell/\partial z = -\alpha (1 - p)^\gamma (1 - p - \gamma p \log p)
     Use when:   positives are rare and most negatives are easy.
-    Avoid when: a ranking is all that counts (average precision 0.48 to 0.51 in losskit demo rare-class), or calibrated probabilities.
+    Avoid when: a ranking is all that counts (logit adjustment moves it further: losskit demo rare-class), or calibration.
     Shape:      input (*), target (*) in [0, 1] -> () or (*)
     Args:
         gamma: >= 0; 0 is binary cross-entropy.
