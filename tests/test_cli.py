@@ -73,4 +73,4 @@ def test_a_curve_is_the_loss_and_its_own_gradient() -> None:
 
 
 def test_formulas_lose_their_latex() -> None:
-    assert plain(r"\ell = -\frac{1}{2} \hat y^2, \sum_{j \ne y} e^{z_j}") == "ℓ = -(1)/(2) y\u0302², Σ_(j ≠ y) e^(z_j)"
+    assert plain(r"\ell = -\frac{1}{2} \hat y^2, \sum_{j \ne y} e^{z_j}") == "ℓ = -((1)/(2)) y\u0302², Σ_(j ≠ y) e^(z_j)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import json
 import os
 import sys
@@ -47,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without the letters gets question marks, not half a page
     try:
         return int(_VERBS[arguments.verb](arguments))
     except KeyboardInterrupt:
@@ -70,12 +73,18 @@ def _list(arguments: argparse.Namespace) -> int:
     from .core.card import TASKS
 
     cards = _cards()
-    if arguments.task is not None and arguments.task not in TASKS:
-        raise ValueError(f"no task is called {arguments.task!r}: it is one of {', '.join(TASKS)}")
-    tasks = [t for t in TASKS if arguments.task in (None, t)]
+    known = [t for t in TASKS if any(card.task == t for card in cards.values())]
+    if arguments.task is not None and arguments.task not in known:
+        raise ValueError(f"no loss is for the task {arguments.task!r}: it is one of {', '.join(known)}")
+    tasks = [t for t in known if arguments.task in (None, t)]
     rows = [(task, name, card.summary) for task in tasks for name, card in cards.items() if card.task == task]
     if arguments.json:
         print(json.dumps([dict(zip(("task", "name", "summary"), row, strict=True)) for row in rows], indent=2))
+        return 0
+    console = _console()
+    if console.width < 80:  # a third column would be a ribbon
+        for task, name, summary in rows:
+            console.print(f"[bold]{name}[/bold] ({task})\n  {summary}", highlight=False)
         return 0
     from rich.table import Table
 
@@ -87,7 +96,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for task, name, summary in rows:
         table.add_row("" if task == seen else task, name, summary)
         seen = task
-    _console().print(table)
+    console.print(table)
     return 0
 
 

@@ -15,6 +15,7 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 _LETTERS = """
 alpha:α beta:β gamma:γ delta:δ epsilon:ε varepsilon:ε eta:η lambda:λ mu:μ pi:π rho:ρ sigma:σ tau:τ phi:φ varphi:φ
+nu:ν xi:ξ chi:χ psi:ψ omega:ω zeta:ζ kappa:κ
 theta:θ Phi:Φ Gamma:Γ Delta:Δ ell:ℓ partial:∂ sum:Σ prod:∏ int:∫ infty:∞ sqrt:√ ne:≠ neq:≠ le:≤ leq:≤ ge:≥ geq:≥ in:∈
 to:→ times:× cdot:· pm:± approx:≈ cup:∪ cap:∩ setminus:∖ propto:∝ mid:| circ:∘ cdots:... ldots:... dots:... left: right:
 big: Big: bigl: bigr: quad: qquad:
@@ -23,12 +24,12 @@ _SYMBOLS: dict[str, str] = {name: letter for name, _, letter in (pair.partition(
 
 
 def plain(latex: str) -> str:
-    """A formula's LaTeX as a line of Unicode that a terminal can show: \\frac{a}{b} is (a)/(b), \\hat y is ŷ."""
+    """A formula's LaTeX as a line of Unicode that a terminal can show: \\frac{a}{b} is ((a)/(b)), \\hat y is ŷ."""
     text = re.sub(r"\\hat\s*\{?(\w)\}?", "\\1\u0302", latex)
     text = re.sub(r"\\bar\s*\{?(\w)\}?", "\\1\u0304", text)
     text = re.sub(r"\\(?:mathrm|operatorname|text|mathbf|mathcal)\*?\{([^{}]*)\}", r"\1", text)
     for _ in range(3):  # fractions in fractions
-        text = re.sub(r"\\[td]?frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1)/(\2)", text)
+        text = re.sub(r"\\[td]?frac\{([^{}]*)\}\{([^{}]*)\}", r"((\1)/(\2))", text)
         text = re.sub(r"\\[td]?frac\s*(\w)\s*(\w)", r"\1/\2", text)
         text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text)
         text = re.sub(r"_\{([^{}]*)\}", r"_(\1)", text)
@@ -38,7 +39,6 @@ def plain(latex: str) -> str:
         .replace("{", "")
         .replace("}", "")
         .replace("\\|", "‖")
-        .replace(" (", "(")
         .replace("^(2)", "²")
         .replace("^2", "²")
     )
