@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .check import ShapeError, debugging, peek, shape_text
-from .domain import ClassTarget, Domain, Interval, Sizes
+from .domain import Domain, Interval, Sizes
 
 __all__ = ["verify", "whole_number"]
 
@@ -30,8 +30,7 @@ def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_in
         if not isinstance(value, Tensor):
             _accept_scalar(name, domain, value)
             continue
-        if isinstance(domain, ClassTarget):
-            domain = domain.narrow(value)
+        domain = domain.narrow(value)
         _check_dtype(name, domain, value)
         if first is None:
             first = value
@@ -44,7 +43,7 @@ def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_in
         if sizes.named.get("C") == 0:
             raise ShapeError(f'"{name}" has shape {tuple(value.shape)}, expected at least one class')
         if (domain.checked and value.numel() and not _inside(domain, value)) or debugging():
-            _check_values(name, domain, value, sizes, given, ignore_index, class_dim)
+            _check_values(name, domain, value, sizes, given, ignore_index)
 
 
 def _inside(domain: Domain, value: Tensor) -> bool:
@@ -130,13 +129,11 @@ def _misfit(name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mappi
 
 
 def _check_values(
-    name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], ignore_index: int | None, class_dim: int
+    name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], ignore_index: int | None
 ) -> None:
     """Raise at the first value outside of the domain that counts; inside debug() also at the first NaN."""
     wrong = _wrong(domain, value, sizes)
-    if wrong is None:
-        return
-    if not peek(wrong.any()):
+    if wrong is None or not peek(wrong.any()):
         return
     for name_of, hide in (("mask", given.get("mask")), ("weight", given.get("weight")), ("target", given.get("target"))):
         if not isinstance(hide, Tensor) or name_of == name != "target" or wrong.shape[: hide.ndim] != hide.shape:

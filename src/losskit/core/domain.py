@@ -60,6 +60,10 @@ class Domain:
             return None
         return (*((sizes.lead or ()) if lead else ()), *(sizes.named[n] for n in names))
 
+    def narrow(self, value: Tensor) -> Domain:
+        """The domain of this very tensor, where its dtype or shape decides between several."""
+        return self
+
     @property
     def checked(self) -> bool:
         """Whether values are looked at on every call (on CPU), not just inside debug()."""
@@ -183,6 +187,7 @@ class ClassTarget(ClassIndex):
 
     meaning: str = 'class indices, one for each row of "input" (or floats of the shape of "input": probabilities)'
 
+    @override
     def narrow(self, value: Tensor) -> Domain:
         """The domain of this very tensor: its dtype says which of the two it is."""
         if not value.is_floating_point():
