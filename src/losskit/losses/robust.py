@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, visible
-from ..core.domain import ClassTarget, Domain, Interval, Mask, Real, Sizes, Weight
+from ..core.domain import Domain, Interval, Mask, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 
@@ -21,23 +21,12 @@ _SERIES = [1 / math.factorial(k + 1) for k in range(16)]  # of expm1(u) / u, to 
 
 
 @dataclass(frozen=True)
-class Shape(ClassTarget):
-    """A number, a 0-d tensor for all elements, or one number for each: a ClassTarget only so that narrow() is asked."""
+class Shape(Domain):
+    """A number, a 0-d tensor for all elements, or one number for each."""
 
-    kind: str = "float"
     meaning: str = "a number, a 0-d tensor, or one number for each element"
     optional: bool = True
     scalar: bool = True
-
-    def narrow(self, value: Tensor) -> Domain:
-        """The domain of this very tensor."""
-        return Real("*" if value.ndim else "", meaning=self.meaning)
-
-    def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
-        return None
-
-    def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
-        return Real(self.shape).draw(generator, sizes, dtype)
 
 
 def log1p_square(x: Tensor) -> Tensor:
