@@ -45,7 +45,7 @@ types: $(VENV)/.dev  ## pyright strict (basedpyright brings its own node), mypy 
 sizes: $(VENV)/.dev  ## lines a file and a function, suppressions in the tree
 	$(BIN)/python tools/sizes.py
 
-verify: $(VENV)/.runtime  ## recompute every number our documents print
+verify: $(VENV)/.runtime  ## recompute the numbers our documents print (timings apart)
 	$(BIN)/losskit verify
 
 docs: $(VENV)/.dev  ## the documentation, into docs/_build/html

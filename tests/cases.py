@@ -40,8 +40,9 @@ class Case:
         return {**self.tensors, **{k: v for k, v in self.options.items() if isinstance(v, Tensor)}}
 
     def learnable(self) -> dict[str, Tensor]:
-        """The positional tensors that gradients flow to: all that the domain calls float."""
-        return {n: t for n, t in self.tensors.items() if self.card.sample[n].kind == "float" and t.is_floating_point()}
+        """The tensors that gradients flow to, options too: all that the domain calls float."""
+        sample = self.card.sample
+        return {n: t for n, t in self.everything().items() if n in sample and sample[n].kind == "float" and t.is_floating_point()}
 
     def with_grad(self) -> tuple[Case, list[Tensor]]:
         """The case with fresh leaves in place of the learnable tensors, and those leaves."""

@@ -1,18 +1,23 @@
-"""The laws that a card claims by name, and the reference numbers it states."""
+"""What a card says: the laws it claims by name, the reference numbers it states, its docstring."""
 
 from __future__ import annotations
 
+import doctest
 import inspect
+import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+import losskit
 from cases import Case, draw
-from harness import LAWS, NONE, Variant, gradients, same
-from losskit.core.card import Card, Level
+from harness import LAWS, NONE, Variant, gradients, law, same
+from losskit.core.card import SECTIONS, TASKS, Card, Level
 
-CLAIMS = ("nonnegative", "zero_at_target", "symmetric", "convex", "shift_invariant", "mirror", "bounded_gradient")
+REMARKS = ("whole_batch", "stop_gradient")  # say which laws do not apply
+CLAIMS = ("nonnegative", "zero_at_target", "symmetric", "convex", "shift_invariant", "bounded_gradient")
 
 
 def moving(case: Case) -> str:
@@ -59,15 +64,6 @@ def shift_invariant(card: Card, variant: Variant) -> None:
     case = draw(card, variant)
     shift = 7 * torch.randn(len(case.tensors["input"]), 1, dtype=torch.float64)
     same(case.replaced(input=case.tensors["input"] + shift).value(**NONE), case.value(**NONE), 1e-9)
-
-
-def mirror(card: Card, variant: Variant) -> None:
-    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
-        case = draw(card, variant, dtype=dtype)
-        grid = torch.linspace(-90, 90, 6, dtype=dtype)
-        one = case.replaced(input=grid, target=torch.ones(6, dtype=dtype)).value(**NONE)
-        zero = case.replaced(input=-grid, target=torch.zeros(6, dtype=dtype)).value(**NONE)
-        torch.testing.assert_close(one, zero, rtol=tolerance, atol=0)
 
 
 def bounded_gradient(card: Card, variant: Variant) -> None:
@@ -188,3 +184,18 @@ def floor_is_reached_and_never_passed(card: Card, variant: Variant) -> None:
 
 for _law_ in (chance_is_what_zeros_give, constant_is_the_best_constant, floor_is_reached_and_never_passed):
     LAWS[_law_.__name__] = _law_
+
+
+@law
+def card_and_docstring_are_whole(card: Card, variant: Variant) -> None:
+    assert card.task in TASKS
+    assert list(card.sections) == list(SECTIONS), f"sections are {list(card.sections)}"
+    assert all(card.sections.values())
+    assert card.summary.endswith(".")
+    assert card.laws <= {*CLAIMS, *REMARKS}, f"{set(card.laws) - {*CLAIMS, *REMARKS}} is no law"
+    runner = doctest.DocTestRunner(verbose=False)
+    names = {"torch": torch, "losskit": losskit, "math": math, "F": F}
+    found = doctest.DocTestFinder().find(inspect.unwrap(card.function), card.name, globs=names)
+    assert sum(len(test.examples) for test in found) > 0
+    for test in found:
+        assert runner.run(test).failed == 0, f"the example of {card.name} fails"

@@ -46,6 +46,13 @@ def gradients(case: Case, **options: Any) -> list[Tensor]:
     return list(torch.autograd.grad(ready.value(**options).sum(), leaves))
 
 
+def differentiated(card: Card, variant: Variant, rows: int) -> tuple[Case, dict[str, Tensor]]:
+    """A case of few rows, and its leaves by name: without the options of a loss that stops their gradient on purpose."""
+    case, leaves = draw(card, variant, batch=(rows,)).with_grad()
+    named = zip(case.learnable(), leaves, strict=True)
+    return case, {n: t for n, t in named if n in card.tensors or "stop_gradient" not in card.laws}
+
+
 def takes(card: Card, name: str, shape: str = "*") -> bool:
     """Whether the loss has this optional tensor with leading axes."""
     return name in card.sample and name in card.options and card.sample[name].shape == shape

@@ -82,8 +82,8 @@ SHAPES: list[Row] = [
     (lambda: ce(torch.zeros(3)), shape('"target" has shape (3,), expected (3, 4)')),
     (lambda: ce(weight=torch.ones(3)), shape('"weight" has shape (3,), expected (4,)')),
     (lambda: ce(weight=torch.ones(3, 4)), shape('"weight" has shape (3, 4), expected (4,)')),
-    (lambda: ce(class_dim=2), shape('"input" has shape (3, 4)')),
-    (lambda: ce(class_dim=-3), shape('"input" has shape (3, 4)')),
+    (lambda: ce(class_dim=2), shape('"class_dim" is 2, expected an axis of "input" (3, 4), in [-2, 1]')),
+    (lambda: ce(class_dim=-3), shape('"class_dim" is -3')),
     (lambda: bce(FOUR, FOUR[:, None]), shape("use target.unsqueeze(-1)")),
     (lambda: bce(FOUR[:, None]), shape("use target.squeeze(-1)")),
     (lambda: bce(pos_weight=torch.ones(3)), shape('"pos_weight" has shape (3,), expected (4,)')),
@@ -158,6 +158,6 @@ TYPES: list[Row] = [
     (lambda: lk.multi_quantile_loss(SCORES, FOUR[:3], quantiles=[0.1, 0.2, 0.3, 0.4]), kind('"quantiles" must be a Tensor')),
     (lambda: lk.laplace_nll_loss(FOUR, FOUR, log_scale="0"), kind('"log_scale" must be a number or a Tensor')),
     (lambda: lk.crps_gaussian_loss(FOUR, FOUR, log_scale=None), kind('"log_scale" must be a number or a Tensor')),
-    (lambda: lk.rmse_loss(FOUR, FOUR, dim="0"), kind('"dim" must be a number, got str')),
+    (lambda: lk.rmse_loss(FOUR, FOUR, dim="0"), kind('"dim" must be an int, got str')),
     (lambda: lk.CrossEntropyLoss()(SCORES, INDEX, mask=INDEX == 0), kind('takes no "mask"')),
 ]

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-import claims  # noqa: F401  # adds its laws to LAWS
 from cases import every_variant
 from laws import LAWS
 from losskit.core.card import CATALOGUE

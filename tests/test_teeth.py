@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 from torch import Tensor
 
-import claims  # noqa: F401  # adds its laws to LAWS
 from laws import LAWS
 from losskit.core import reduce as reduce_module
 from losskit.losses import regression

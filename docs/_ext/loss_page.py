@@ -24,8 +24,8 @@ LAWS = {
     "symmetric": "Prediction and target may change places.",
     "convex": "It is convex in the prediction: a straight walk to a minimum never goes up.",
     "shift_invariant": "Adding a number to all scores of a row changes nothing.",
-    "mirror": "A score of x for target 1 costs what -x costs for target 0.",
     "bounded_gradient": "Its gradient stays bounded however far the prediction is off.",
+    "stop_gradient": "A factor of it is held constant in the gradient, on purpose.",
     "whole_batch": "It sees the batch as a whole: its value is not a mean over rows, so parts of micro-batches do not add up.",
 }
 TASKS = {
@@ -128,7 +128,7 @@ def _level(card: Card, words: str, level: Level | None) -> str:
         elif parameter.default is parameter.empty:
             return ""
     value = level(**facts)
-    return f"| {words} | {float(value) + 0.0:.4g} | {', '.join(told)} |"
+    return f"| {words} | {float(value):.4g} | {', '.join(told)} |"
 
 
 def _examples(card: Card) -> dict[str, tuple[Any, str]]:

@@ -73,7 +73,7 @@ def test_a_negative_below_the_clip_costs_exactly_nothing_and_has_no_slope() -> N
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 0.5, 1.0, 4.0])
 @pytest.mark.parametrize("clip", [0.0, 0.05, 0.5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_d18_values_and_gradients_are_finite_in_half_precision_and_at_saturation(
+def test_values_and_gradients_are_finite_in_half_precision_and_at_saturation(
     gamma: float, clip: float, dtype: torch.dtype
 ) -> None:
     scores = [-300.0, -104.0, -20.0, -8.0, 0.0, 8.0, 20.0, 104.0, 300.0]
@@ -87,7 +87,7 @@ def test_d18_values_and_gradients_are_finite_in_half_precision_and_at_saturation
         assert bool(slope(value, input).isfinite().all())
 
 
-def test_d18_autograd_stays_off_where_the_caller_turned_it_off() -> None:
+def test_autograd_stays_off_where_the_caller_turned_it_off() -> None:
     input = torch.zeros(3, requires_grad=True)
     with torch.no_grad():
         assert not asymmetric_loss(input, torch.zeros(3)).requires_grad
@@ -127,3 +127,10 @@ def test_the_module_takes_its_options_later() -> None:
     module.gamma_neg, module.clip = 0.0, 0.0
     assert module(torch.zeros(1), torch.zeros(1)).item() == pytest.approx(LN2)
     assert repr(module) == "AsymmetricLoss(gamma_neg=0.0, clip=0.0)"
+
+
+@pytest.mark.parametrize("z", [-2.9, -1.0, 0.0, 2.0, 12.0, 16.0, 20.0, 25.0, 40.0, 80.0])
+def test_a_confidently_wrong_negative_has_its_whole_slope(z: float) -> None:
+    input = torch.tensor([z], requires_grad=True)
+    value = asymmetric_loss(input, torch.zeros(1))
+    assert [value.item(), slope(value, input).item()] == pytest.approx(truth(z, 4.0, 0.05), rel=1e-4, abs=0)

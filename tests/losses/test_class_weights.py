@@ -42,7 +42,7 @@ def test_equal_classes_weigh_one_and_rarer_ones_weigh_more(method: str) -> None:
 
 
 @pytest.mark.parametrize(("beta", "count"), [(0.999999, 10**6), (0.9999999, 10), (0.9999, 10**5), (0.5, 3)])
-def test_d22_the_effective_number_does_not_cancel(beta: float, count: int) -> None:
+def test_the_effective_number_does_not_cancel(beta: float, count: int) -> None:
     with mpmath.workdps(50):
         wanted = float((1 - mpmath.mpf(beta)) / (1 - mpmath.mpf(beta) ** count))
     found = class_weights([count, 1], method="effective", beta=beta, normalize=None)
@@ -50,7 +50,7 @@ def test_d22_the_effective_number_does_not_cancel(beta: float, count: int) -> No
     assert found[1].item() == pytest.approx(1, rel=1e-6)
 
 
-def test_d22_the_same_in_float32_is_off() -> None:
+def test_the_same_in_float32_is_off() -> None:
     beta = torch.tensor(0.999999)
     naive = ((1 - beta) / (1 - beta**1_000_000)).item()
     assert abs(naive / (1e-6 / (1 - 0.999999**1_000_000)) - 1) > 5e-3

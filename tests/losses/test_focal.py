@@ -55,7 +55,7 @@ def test_gamma_zero_is_cross_entropy() -> None:
 
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_d15_the_gradient_is_finite_for_any_gamma_at_saturation(gamma: float, dtype: torch.dtype) -> None:
+def test_the_gradient_is_finite_for_any_gamma_at_saturation(gamma: float, dtype: torch.dtype) -> None:
     input = torch.tensor(FAR, dtype=dtype, requires_grad=True)
     for target in (0.0, 1.0, 0.5):
         value = binary_focal_loss(input, torch.full_like(input, target), gamma=gamma, reduction="none")
@@ -68,7 +68,7 @@ def test_d15_the_gradient_is_finite_for_any_gamma_at_saturation(gamma: float, dt
         assert bool(slope(value, pair).isfinite().all())
 
 
-def test_d15_a_power_of_the_probability_has_no_gradient_there() -> None:
+def test_a_power_of_the_probability_has_no_gradient_there() -> None:
     p = torch.tensor([200.0], requires_grad=True)
     naive = (1 - p.sigmoid()) ** 0.5 * -F.logsigmoid(p)
     assert not bool(slope(naive, p).isfinite())
@@ -88,7 +88,7 @@ def test_value_and_gradient_agree_with_fifty_digits(gamma: float) -> None:
     assert slope(classes, pair)[:, 0].tolist() == pytest.approx(tilt, rel=1e-5)
 
 
-def test_d16_a_class_weight_multiplies_the_loss_and_never_enters_the_probability() -> None:
+def test_a_class_weight_multiplies_the_loss_and_never_enters_the_probability() -> None:
     input, target, weight = draw(1, 3), torch.tensor([1]), torch.tensor([1.0, 5.0, 1.0], dtype=torch.float64)
     p = input.softmax(-1)[0, 1].item()
     for gamma in GAMMAS:
@@ -99,7 +99,7 @@ def test_d16_a_class_weight_multiplies_the_loss_and_never_enters_the_probability
         assert gamma == 0 or abs(value.item() - distorted) > 1e-3
 
 
-def test_d17_the_focus_on_a_soft_target_is_on_the_mixture() -> None:
+def test_the_focus_on_a_soft_target_is_on_the_mixture() -> None:
     x, t, gamma = 2.0, 0.7, 1.0
     p = 1 / (1 + math.exp(-x))
     missed = t * (1 - p) + (1 - t) * p
@@ -122,7 +122,7 @@ def test_soft_targets_agree_with_the_paper_at_any_score(t: float) -> None:
 
 
 @pytest.mark.parametrize("loss", [focal_loss, binary_focal_loss])
-def test_d18_autograd_stays_off_where_the_caller_turned_it_off(loss: object) -> None:
+def test_autograd_stays_off_where_the_caller_turned_it_off(loss: object) -> None:
     input = torch.zeros(2, 3, requires_grad=True)
     target = torch.tensor([0, 1]) if loss is focal_loss else torch.zeros(2, 3)
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_d18_autograd_stays_off_where_the_caller_turned_it_off(loss: object) -> 
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_d18_half_precision_is_computed_and_returned_in_float32(dtype: torch.dtype) -> None:
+def test_half_precision_is_computed_and_returned_in_float32(dtype: torch.dtype) -> None:
     input = torch.tensor([[10.0, -10.0]], dtype=dtype, requires_grad=True)
     value = focal_loss(input, torch.tensor([1]))
     assert value.dtype == torch.float32
@@ -148,7 +148,7 @@ def test_the_mean_is_over_rows_and_not_over_rows_times_classes() -> None:
     torch.testing.assert_close(focal_loss(input, target, gamma=0.0), F.cross_entropy(input, target))
 
 
-def test_d25_a_sum_over_pixels_is_a_sum_over_pixels() -> None:
+def test_a_sum_over_pixels_is_a_sum_over_pixels() -> None:
     input, target = draw(2, 3, 4, 5), torch.randint(3, (2, 4, 5), generator=torch.Generator().manual_seed(0))
     total = focal_loss(input, target, class_dim=1, gamma=0.0, reduction="sum")
     torch.testing.assert_close(total, F.cross_entropy(input, target, reduction="sum"))

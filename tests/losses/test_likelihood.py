@@ -60,7 +60,7 @@ def test_the_density_integrates_to_one(width: float) -> None:
     assert total(laplace_nll_loss, log_scale=width) == pytest.approx(1, abs=1e-8)
 
 
-def test_d21_a_small_variance_is_not_clamped_and_its_gradient_is_the_true_one() -> None:
+def test_a_small_variance_is_not_clamped_and_its_gradient_is_the_true_one() -> None:
     var = torch.full((1,), 1e-9, dtype=torch.float64, requires_grad=True)
     error = torch.full((1,), 1e-3, dtype=torch.float64)
     value = gaussian_nll_loss(error, torch.zeros_like(error), var=var)
@@ -110,7 +110,8 @@ def test_a_variance_that_is_not_positive_is_refused_unless_it_is_masked(bad: flo
     torch.testing.assert_close(gaussian_nll_loss(mean, target, var=var, mask=mask), kept)
 
 
-def test_torch_16045_shapes_are_never_broadcast() -> None:
+def test_shapes_are_never_broadcast() -> None:
+    # https://github.com/pytorch/pytorch/issues/16045
     mean, target, log_var = drawn()
     with pytest.raises(ShapeError, match=r"squeeze"):
         gaussian_nll_loss(mean, target.unsqueeze(-1), log_var=log_var)

@@ -55,14 +55,14 @@ def test_mape_is_a_fraction_and_not_a_percentage() -> None:
     assert value.tolist() == pytest.approx([0.1, 0.5, 0.5])
 
 
-def test_d24_mape_refuses_a_target_of_zero_and_says_to_mask_it() -> None:
+def test_mape_refuses_a_target_of_zero_and_says_to_mask_it() -> None:
     with pytest.raises(ValueError, match=r'"target" is 0 at index 1, expected a number other than 0.*mask'):
         mape_loss(torch.ones(2), torch.tensor([1.0, 0.0]))
     with pytest.raises(ValueError, match="other than 0"):
         mape_loss(torch.ones(2), torch.tensor([1, 0]))
 
 
-def test_d24_a_masked_target_of_zero_leaves_value_and_gradient_of_mape_right() -> None:
+def test_a_masked_target_of_zero_leaves_value_and_gradient_of_mape_right() -> None:
     input, target = torch.tensor([3.0, 1.0], requires_grad=True), torch.tensor([2.0, 0.0])
     for hide in ({"mask": target != 0}, {"weight": torch.tensor([4.0, 0.0])}):
         value = mape_loss(input, target, **hide)
@@ -70,7 +70,7 @@ def test_d24_a_masked_target_of_zero_leaves_value_and_gradient_of_mape_right() -
         assert torch.autograd.grad(value, input)[0].tolist() == [0.5, 0]
 
 
-def test_d24_where_nobody_can_look_a_target_of_zero_spoils_its_own_gradient_only() -> None:
+def test_where_nobody_can_look_a_target_of_zero_spoils_its_own_gradient_only() -> None:
     input, target = torch.tensor([[3.0, 1.0]]), torch.tensor([[2.0, 0.0]])
     slope = torch.func.vmap(torch.func.grad(lambda i, t: mape_loss(i, t, reduction="sum")))(input, target)
     assert slope[0, 0].item() == 0.5
@@ -98,7 +98,7 @@ def test_smape_is_the_error_over_the_mean_size() -> None:
     assert value.tolist() == pytest.approx([2 / 2, 50 / 75, 50 / 125])
 
 
-def test_d24_smape_of_zero_against_zero_is_zero_with_no_gradient() -> None:
+def test_smape_of_zero_against_zero_is_zero_with_no_gradient() -> None:
     input = torch.tensor([0.0, 3.0], requires_grad=True)
     value = smape_loss(input, torch.tensor([0.0, 1.0]), reduction="sum")
     assert value.item() == 1
@@ -119,3 +119,14 @@ def test_smape_never_leaves_its_range(size: float) -> None:
     finite = (input.detach() - size).isfinite()  # the difference of two floats need not be one
     assert value[finite].tolist() == pytest.approx(torch.tensor([0, 2, 2, 2 / 3])[finite].tolist())
     assert torch.autograd.grad(value[finite].sum(), input)[0][finite].isfinite().all()
+
+
+def test_smape_of_the_largest_floats_is_two() -> None:
+    assert smape_loss(torch.tensor([3e38]), torch.tensor([-3e38])).item() == 2
+
+
+def test_the_gradient_of_smape_grows_towards_the_target_for_negative_pairs_too() -> None:
+    input = torch.tensor([-3.0], requires_grad=True)
+    smape_loss(input, torch.tensor([-1.0])).backward()
+    assert input.grad is not None
+    assert input.grad.item() == pytest.approx(4 * 1 * -1 / (-3 - 1) ** 2)

@@ -29,7 +29,7 @@ def test_each_is_the_general_loss_at_its_alpha(loss: object, scale: float) -> No
 
 @pytest.mark.parametrize("loss", NAMED)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 4e-15)])
-def test_d20_value_and_gradient_keep_their_digits_from_tiny_to_huge_errors(
+def test_value_and_gradient_keep_their_digits_from_tiny_to_huge_errors(
     loss: object, dtype: torch.dtype, tolerance: float
 ) -> None:
     _, value_of, slope_of = NAMED[loss]

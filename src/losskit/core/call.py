@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .check import ShapeError, debugging, peek, shape_text
+from .check import ShapeError, class_error, debugging, first_place, peek, shape_text
 from .domain import Domain, Interval, Sizes
 
 __all__ = ["verify", "whole_number"]
@@ -36,14 +37,13 @@ def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_in
             first = value
         elif value.device != first.device:
             raise ValueError(f'"{name}" is on {value.device}, expected {first.device} like the other tensors: move it with .to()')
-        if domain.scalar and value.ndim == 0:
-            continue
-        if not _bind(domain, value.shape, sizes, class_dim):
+        one_for_all = domain.scalar and value.ndim == 0
+        if not one_for_all and not _bind(domain, value.shape, sizes, class_dim):
             raise _misfit(name, domain, value, sizes, given, class_dim)
         if sizes.named.get("C") == 0:
             raise ShapeError(f'"{name}" has shape {tuple(value.shape)}, expected at least one class')
         if (domain.checked and value.numel() and not _inside(domain, value)) or debugging():
-            _check_values(name, domain, value, sizes, given, ignore_index)
+            _check_values(name, domain, value, sizes, _Hiding(domains, given, ignore_index, class_dim))
 
 
 def _inside(domain: Domain, value: Tensor) -> bool:
@@ -106,6 +106,8 @@ def _bind(domain: Domain, shape: torch.Size, sizes: Sizes, class_dim: int) -> bo
 def _misfit(name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], class_dim: int) -> ShapeError:
     """The error of a shape that does not fit: got, expected, of what, and the remedy where one is likely."""
     got, expected = tuple(value.shape), domain.size(sizes)
+    if all(domain.axes) and not -len(got) <= class_dim < len(got) and len(got) > 1:
+        return ShapeError(f'"class_dim" is {class_dim}, expected an axis of "{name}" {got}, in [{-len(got)}, {len(got) - 1}]')
     if expected is None:
         return ShapeError(f'"{name}" has shape {got}, expected ({domain.shape.replace(" ", ", ")}): {domain.meaning}')
     if class_dim != -1 and domain.axes[0] and domain.axes[1]:
@@ -128,34 +130,53 @@ def _misfit(name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mappi
     return ShapeError(f'"{name}" has shape {got}, expected {expected} to fit {leader}: {domain.meaning}{remedy}')
 
 
-def _check_values(
-    name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mapping[str, object], ignore_index: int | None
-) -> None:
+class _Hiding(NamedTuple):
+    """What says that a value does not count: a mask, weights of elements, class indices that are ignored."""
+
+    domains: Mapping[str, Domain]
+    given: Mapping[str, object]
+    ignore_index: int | None
+    class_dim: int
+
+    def counted(self, name: str, domain: Domain, wrong: Tensor) -> Tensor:
+        """``wrong`` where the value counts, in the axes of the tensor as it was given."""
+        lead, names = domain.axes
+        if not lead:  # of classes, not of rows: nothing hides it
+            return wrong
+        axis = self.class_dim if names and wrong.ndim else -1
+        wrong = wrong if axis == -1 else wrong.movedim(axis, -1)
+        for other in ("mask", "weight", "target"):
+            seen = self._seen(other)
+            if seen is None or other == name != "target" or wrong.shape[: seen.ndim] != seen.shape:
+                continue
+            wrong = wrong & seen.reshape(*seen.shape, *[1] * (wrong.ndim - seen.ndim))
+        return wrong if axis == -1 else wrong.movedim(-1, axis)
+
+    def _seen(self, name: str) -> Tensor | None:
+        """Where this argument says that a row counts; None if it says nothing of rows."""
+        value, domain = self.given.get(name), self.domains.get(name)
+        if not isinstance(value, Tensor) or (domain is not None and domain.axes != (True, ())):
+            return None
+        if name != "target":
+            return value != 0
+        return None if value.is_floating_point() or self.ignore_index is None else value != self.ignore_index
+
+
+def _check_values(name: str, domain: Domain, value: Tensor, sizes: Sizes, hiding: _Hiding) -> None:
     """Raise at the first value outside of the domain that counts; inside debug() also at the first NaN."""
     wrong = _wrong(domain, value, sizes)
     if wrong is None or not peek(wrong.any()):
         return
-    for name_of, hide in (("mask", given.get("mask")), ("weight", given.get("weight")), ("target", given.get("target"))):
-        if not isinstance(hide, Tensor) or name_of == name != "target" or wrong.shape[: hide.ndim] != hide.shape:
-            continue
-        if name_of == "target":
-            if hide.is_floating_point() or ignore_index is None:
-                continue
-            hide = hide != ignore_index
-        wrong = wrong & (hide != 0).reshape(*hide.shape, *[1] * (wrong.ndim - hide.ndim))
+    wrong = hiding.counted(name, domain, wrong)
     if not peek(wrong.any()):
         return
-    where = tuple(int(i) for i in wrong.nonzero()[0])
-    place = where[0] if len(where) == 1 else where
-    bad = value[where].item()
+    at, place = first_place(wrong)
+    bad = value[at].item()
     if bad != bad:
-        raise ValueError(f'"{name}" is nan at index {place}, expected a number: mask it, or find what made it')
+        raise ValueError(f'"{name}" is nan{place}, expected a number: mask it, or find what made it')
     if domain.kind == "integer":
-        raise IndexError(
-            f'"{name}" is {bad} at index {place}, expected a class in [0, {sizes.named["C"]}) or ignore_index={ignore_index}'
-        )
-    wanted = domain if isinstance(domain, Interval) else "a finite number"
-    raise ValueError(f'"{name}" is {bad:g} at index {place}, expected {wanted}: {domain.meaning}')
+        raise class_error(name, value, wrong, sizes.named["C"], hiding.ignore_index)
+    raise ValueError(f'"{name}" is {bad:g}{place}, expected {domain}: {domain.meaning}')
 
 
 def _wrong(domain: Domain, value: Tensor, sizes: Sizes) -> Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ Level = Callable[..., float]
 
 TASKS = ("classification", "imbalance", "segmentation", "regression", "distribution", "embedding", "ranking", "language")
 SECTIONS = ("Formula", "Gradient", "Use when", "Avoid when", "Shape", "Args", "Returns", "Raises", "Reference", "Example")
+_LAYOUT = frozenset({"class_dim", "ignore_index"})  # options that say how the data lies, not what the loss is
 _HEADING = re.compile(rf"^\s*({'|'.join(SECTIONS)}):[ \t]*", re.MULTILINE)
 
 
@@ -125,10 +127,10 @@ def reference(name: str, /, **facts: Any) -> Levels:
     """The numbers a person should see for a loss: at chance, for the best constant, at best.
 
     ``facts`` are options of the loss (``label_smoothing=0.1``) and what is known of the data: ``num_classes``,
-    ``prior`` (class frequencies), ``target`` (a tensor of what is to be predicted). A level that needs a fact which is not
-    given is None.
+    ``prior`` (class frequencies), ``target`` (a tensor of what is to be predicted). A level is None if it needs a fact
+    that is not given, or is given an option that it does not know of.
 
-    Raises:     KeyError for an unknown loss; TypeError for a fact that no level of this loss takes.
+    Raises:     ValueError for an unknown loss; TypeError for a fact that no level of this loss takes.
     Example:
         >>> losskit.reference("cross_entropy", num_classes=10).chance  # ln 10
         2.302585092994046
@@ -136,7 +138,7 @@ def reference(name: str, /, **facts: Any) -> Levels:
         0.5002880350577577
     """
     if name not in CATALOGUE:
-        raise KeyError(f"no loss is called {name!r}: losskit list names them all")
+        raise ValueError(f'"name" is {name!r}, expected the name of a loss: losskit list names them all')
     card = CATALOGUE[name]
     levels = {"chance": card.chance, "constant": card.constant, "floor": card.floor}
     wanted = {k: inspect.signature(f).parameters for k, f in levels.items() if f is not None}
@@ -144,9 +146,18 @@ def reference(name: str, /, **facts: Any) -> Levels:
     if unknown := facts.keys() - known:
         raise TypeError(f"{name} has no fact {', '.join(sorted(unknown))}: it takes {', '.join(sorted(known))}")
     values: dict[str, float | None] = dict.fromkeys(levels)
+    changed = {n for n in facts.keys() & card.options.keys() - _LAYOUT if not _is(facts[n], card.options[n])}
     for level, parameters in wanted.items():
-        if all(n in facts or p.default is not p.empty for n, p in parameters.items()):
-            compute = levels[level]
-            assert compute is not None
-            values[level] = float(compute(**{n: facts[n] for n in parameters if n in facts}))
+        compute = levels[level]
+        needed = {n for n, p in parameters.items() if p.default is p.empty}
+        # a level without parameters is the same under every option
+        if compute is None or needed - facts.keys() or (parameters and changed - parameters.keys()):
+            continue
+        number = float(compute(**{n: facts[n] for n in parameters if n in facts}))
+        values[level] = None if math.isnan(number) else number
     return Levels(**values)
+
+
+def _is(given: object, default: object) -> bool:
+    """Whether an option is at its default."""
+    return given is default or (not isinstance(given, Tensor) and given == default)

@@ -9,7 +9,21 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["ShapeError", "at_least", "between", "choice", "debug", "debugging", "peek", "shape_text", "visible", "working"]
+__all__ = [
+    "ShapeError",
+    "at_least",
+    "between",
+    "choice",
+    "class_error",
+    "debug",
+    "debugging",
+    "first_place",
+    "peek",
+    "shape_text",
+    "visible",
+    "wide",
+    "working",
+]
 
 _debug_depth = 0
 
@@ -20,7 +34,7 @@ class ShapeError(ValueError):
 
 @contextmanager
 def debug() -> Generator[None, None, None]:
-    """Check every value of every argument, on every device, and raise at the first bad one.
+    """Look at every value of every argument, on every device, and raise at the first that is NaN or out of range.
 
     Outside of ``debug`` a loss checks shapes, dtypes and devices always, and values only where that costs
     no synchronisation: on CUDA, inside ``torch.compile`` and under ``vmap`` a target that is out of range makes its
@@ -67,8 +81,8 @@ def _number(name: str, value: object) -> float:
     return value
 
 
-def at_least(name: str, value: float, low: float, *, strict: bool = False, finite: bool = False) -> None:
-    """Raise unless ``value`` is a number >= low (> low if strict), not NaN, and not inf if ``finite``."""
+def at_least(name: str, value: float, low: float, *, strict: bool = False, finite: bool = True) -> None:
+    """Raise unless ``value`` is a number >= low (> low if strict), not NaN, and not inf unless ``finite`` is False."""
     value = _number(name, value)
     if not (value > low if strict else value >= low):
         raise ValueError(f'"{name}" must be {">" if strict else ">="} {low:g}, got {value!r}')
@@ -94,6 +108,23 @@ def working(*tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors in the dtype a loss computes in: float32 at least, float64 if any of them is float64."""
     dtype = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
     return tuple(t if t.dtype == dtype else t.to(dtype) for t in tensors)
+
+
+def first_place(wrong: Tensor) -> tuple[tuple[int, ...], str]:
+    """Where the first True stands: as an index, and in words (" at index 3"; nothing for a 0-d tensor)."""
+    at = tuple(int(i) for i in wrong.nonzero()[0])
+    return at, f" at index {at[0] if len(at) == 1 else at}" if at else ""
+
+
+def class_error(name: str, index: Tensor, wrong: Tensor, classes: int, ignore_index: int | None) -> IndexError:
+    """The error of a class out of range: the first one, and its place."""
+    at, place = first_place(wrong)
+    return IndexError(f'"{name}" is {int(index[at])}{place}, expected a class in [0, {classes}) or ignore_index={ignore_index}')
+
+
+def wide(value: Tensor) -> Tensor:
+    """In float64, where the device has it."""
+    return value if value.device.type == "mps" else value.double()
 
 
 def visible(weight: Tensor | None, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from typing_extensions import override
 
 __all__ = [
+    "CLASS_WEIGHT",
+    "ELEMENTS",
+    "ROWS",
     "ClassIndex",
     "ClassTarget",
     "Distribution",
@@ -152,7 +156,7 @@ class Interval(Domain):
 
 @dataclass(frozen=True)
 class Distribution(Interval):
-    """Class probabilities, one for each score; rows sum to one."""
+    """Class probabilities, one for each score. Whether rows sum to one is not checked."""
 
     shape: str = "* C"
     low: float = 0.0
@@ -220,3 +224,10 @@ class Weight(Interval):
     @override
     def outside(self, value: Tensor, sizes: Sizes) -> Tensor | None:
         return ~((value >= 0) & (value < math.inf))
+
+
+CLASS_WEIGHT = Weight("C", meaning="one weight for each class")
+ELEMENTS: Mapping[str, Domain] = {"input": Real(), "target": Interval(), "weight": Weight(), "mask": Mask()}
+"""The arguments of a loss of numbers, element by element."""
+ROWS: Mapping[str, Domain] = {"input": Logits(), "target": ClassIndex(), "weight": CLASS_WEIGHT}
+"""The arguments of a loss of class scores, row by row."""

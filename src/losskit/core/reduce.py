@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .check import at_least, choice, peek
+from .check import ShapeError, at_least, choice, peek
 
-__all__ = ["Parts", "Reduction", "parts", "reduce", "valid_weight"]
+__all__ = ["Parts", "Reduction", "parts", "reduce", "reduce_total", "valid_weight"]
 
 Reduction = Literal["none", "mean", "sum"]
 
@@ -53,24 +53,49 @@ def reduce(
 
     ``weight`` has the shape of ``value``; where it is 0 the value may be NaN and does not matter, in value or gradient.
     ``counts`` is what a value counts for in the denominator where that is not its weight.
-    ``normalizer`` replaces the denominator of the mean. Nothing to average is 0, connected to the graph.
+    ``normalizer`` replaces the denominator of the mean. Nothing to average is 0, connected to the graph; a sum that is
+    not 0, over a ``normalizer`` of 0, is inf.
     """
     choice("reduction", reduction, ("none", "mean", "sum"))
     if weight is not None:
         value = torch.where(weight != 0, value, 0) * weight
-    if isinstance(normalizer, Ledger):
-        counted = weight if counts is None else counts
-        normalizer.weight = value.new_full((), value.numel()) if counted is None else counted.sum()
-        return value.sum()
-    if reduction == "none":
+    counted = weight if counts is None else counts
+    if reduction == "none" and not isinstance(normalizer, Ledger):
         return value
-    if reduction == "sum":
-        return value.sum()
-    if normalizer is not None:
-        return _divide(value.sum(), _checked(normalizer))
-    if weight is None and counts is None:
+    if reduction == "mean" and normalizer is None and counted is None:
         return _plain_mean(value)
-    return _divide(value.sum(), (cast("Tensor", weight) if counts is None else counts).sum())
+    return _finish(
+        value.sum(), lambda: value.new_full((), value.numel()) if counted is None else counted.sum(), reduction, normalizer
+    )
+
+
+def reduce_total(
+    total: Tensor,
+    weight: Tensor,
+    reduction: Literal["mean", "sum"],
+    normalizer: Tensor | float | Ledger | None = None,
+) -> Tensor:
+    """``reduce`` for a sum that a fused op has already taken: ``total`` = sum(weight * value), ``weight`` = sum(weight).
+
+    Shape:      total (), weight () -> ()
+    """
+    choice("reduction", reduction, ("mean", "sum"))
+    return _finish(total, lambda: weight, reduction, normalizer)
+
+
+def _finish(
+    total: Tensor, weight: Callable[[], Tensor], reduction: Reduction, normalizer: Tensor | float | Ledger | None
+) -> Tensor:
+    """The last step of every reduction: take the denominator down for ``parts``, leave the sum, or divide it."""
+    if isinstance(normalizer, Ledger):
+        normalizer.weight = weight()
+        return total
+    if reduction == "sum":
+        return total
+    if normalizer is not None:
+        return _divide(total, _checked(normalizer))
+    by = weight()
+    return total / torch.where(by == 0, 1, by)  # where nothing has weight the total is zero already
 
 
 def _plain_mean(value: Tensor) -> Tensor:
@@ -80,20 +105,22 @@ def _plain_mean(value: Tensor) -> Tensor:
 
 def _checked(normalizer: Tensor | float) -> Tensor | float:
     if isinstance(normalizer, Tensor):
-        if normalizer.numel() != 1:
-            raise ValueError(f'"normalizer" has shape {tuple(normalizer.shape)}, expected a number or a 0-d tensor')
-        if peek((normalizer < 0).any()):
-            raise ValueError(f'"normalizer" must be zero or more, got {float(normalizer)!r}')
-        return normalizer.reshape(())
+        if normalizer.ndim:
+            raise ShapeError(f'"normalizer" has shape {tuple(normalizer.shape)}, expected (), a 0-d tensor, or a number')
+        if normalizer.dtype == torch.bool or normalizer.dtype.is_complex:
+            raise TypeError(f'"normalizer" has dtype {normalizer.dtype}, expected a real number')
+        if peek(normalizer < 0):
+            raise ValueError(f'"normalizer" must be >= 0, got {float(normalizer)!r}')
+        return normalizer
     at_least("normalizer", normalizer, 0)
     return normalizer
 
 
 def _divide(total: Tensor, by: Tensor | float) -> Tensor:
-    """total / by, and total (which is zero) where there is nothing to divide by."""
-    if isinstance(by, Tensor):
-        return total / torch.where(by == 0, 1, by)
-    return total / by if by else total
+    """total / by, where 0 / 0 is 0; a total that is not 0 is inf over 0, since no number of tokens makes it right."""
+    if not isinstance(by, Tensor):
+        return total / by if by else total / (total == 0)
+    return total / torch.where((by == 0) & (total == 0), 1, by).to(total.dtype)
 
 
 def parts(loss: Callable[..., Tensor], /, *tensors: Tensor, **options: object) -> Parts:

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..core.call import verify
+from ..core.call import verify, whole_number
 from ..core.check import ShapeError, at_least, between, choice, visible
-from ..core.domain import Interval, Mask, Real, Weight
+from ..core.domain import ELEMENTS
 from ..core.reduce import Reduction, reduce, valid_weight
 from .robust import robust
 
@@ -40,17 +40,20 @@ class AdaptiveRobustLoss(nn.Module):
 
     Formula:    \ell = \rho(e / c, \alpha) + \log c + \log Z(\alpha),\; Z(\alpha) = \int e^{-\rho(x, \alpha)} dx,\; \rho as in
                 general_robust_loss
+    Gradient:   \partial\ell/\partial \hat y = \rho'(e / c, \alpha) / c;\;
+                \partial\ell/\partial \log c = 1 - (e / c)\, \rho'(e / c, \alpha)
     Use when:   it is not known which outputs have outliers, or each has its own kind (num_dims): losses in a latent space,
                 several sensors in one vector.
     Avoid when: the loss must be comparable between runs or at least 0: it is a density's logarithm, lower by ln 10 for errors
                 ten times smaller, and negative for small ones.
+    Shape:      input (*) or (*, D), target of the same shape -> () or that shape
     Args:
         num_dims: 1: one alpha and one scale for all elements; D: one pair for each entry of the last axis.
         alpha: where alpha starts, in (0, 2); it stays there, as 2 * sigmoid(alpha_logit).
         scale: where the scale c starts, above min_scale; it stays there, as min_scale + exp(log_scale).
         min_scale: > 0, what keeps the likelihood finite if the model fits its targets exactly.
         reduction: as in every loss.
-    Shape:      input (*) or (*, D), target of the same shape -> () or that shape
+    Returns:    0-d, or the shape of the input for reduction="none".
     Raises:     ShapeError; TypeError; ValueError for an option out of range.
     Reference:  Barron 2019, A general and adaptive robust loss function, arXiv:1701.03077
     Example:
@@ -69,6 +72,7 @@ class AdaptiveRobustLoss(nn.Module):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
+        whole_number("num_dims", num_dims)
         at_least("num_dims", num_dims, 1)
         between("alpha", alpha, 0, 2, strict=True)
         at_least("min_scale", min_scale, 0, strict=True)
@@ -99,8 +103,7 @@ class AdaptiveRobustLoss(nn.Module):
         normalizer: Tensor | float | None = None,
     ) -> Tensor:
         """The negative log-likelihood of the errors; ``weight``, ``mask`` and ``normalizer`` as in every loss."""
-        domains = {"input": Real(), "target": Interval(), "weight": Weight(), "mask": Mask()}
-        verify(domains, {"input": input, "target": target, "weight": weight, "mask": mask}, None, -1)
+        verify(ELEMENTS, {"input": input, "target": target, "weight": weight, "mask": mask}, None, -1)
         if self.num_dims > 1 and input.shape[-1:] != (self.num_dims,):
             expected = f"(*, {self.num_dims}) to fit num_dims={self.num_dims}"
             raise ShapeError(f'"input" has shape {tuple(input.shape)}, expected {expected}')

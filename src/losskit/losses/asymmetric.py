@@ -58,7 +58,8 @@ def asymmetric_loss(
     r"""Focal loss for tags: easy and very easy negatives fade out, positives are left alone.
 
     Formula:    \ell = -t (1 - p)^{\gamma_+} \log p - (1 - t) m^{\gamma_-} \log(1 - m),\; m = \max(p - c, 0)
-    Gradient:   of the whole formula, the focusing factors included; exactly 0 for a negative with p < c
+    Gradient:   for t = 1: \partial\ell/\partial z = -(1 - p)^{\gamma_+} (1 - p - \gamma_+ p \log p);\; for t = 0 and p > c:
+                p (1 - p)\, m^{\gamma_- - 1} (m / (1 - m) - \gamma_- \log(1 - m)), else 0
     Use when:   an image has 3 of 1,000 tags: nearly all labels are negatives, and some of those are forgotten positives.
     Avoid when: probabilities are used as such: they come out shifted.
     Shape:      input (*), target (*) in [0, 1] -> () or (*)
@@ -76,8 +77,8 @@ def asymmetric_loss(
         >>> losskit.asymmetric_loss(torch.zeros(1), torch.zeros(1))  # m = 0.45: -0.45^4 ln 0.55
         tensor(0.0245)
     """
-    at_least("gamma_pos", gamma_pos, 0, finite=True)
-    at_least("gamma_neg", gamma_neg, 0, finite=True)
+    at_least("gamma_pos", gamma_pos, 0)
+    at_least("gamma_neg", gamma_neg, 0)
     between("clip", clip, 0, 1)
     if clip == 1:
         raise ValueError('"clip" must be in [0, 1), got 1: no negative would count')
@@ -97,7 +98,8 @@ def _negative(input: Tensor, gamma: float, clip: float) -> Tensor:
     """-m^gamma log(1 - m), where m = p - clip is positive; exactly 0 elsewhere."""
     p, q = torch.sigmoid(input), torch.sigmoid(-input)
     above, low = p > clip, p < 0.5
-    m = torch.where(above, p - clip, 0.5)  # where a negative costs nothing any number will do
+    # from q where p is nearly 1, whose own slope p (1 - p) has no digits there; where a negative costs nothing any number will do
+    m = torch.where(above, torch.where(low, p - clip, (1 - clip) - q), 0.5)
     # 1 - m has the digits of m where m is small, and those of 1 - p where p is nearly 1
     left = torch.where(low, torch.log1p(-torch.where(low, m, 0)), torch.log(q + clip))
     return torch.where(above, -torch.exp(gamma * m.log()) * left, 0)

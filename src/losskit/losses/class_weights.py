@@ -114,7 +114,7 @@ def adjust_logits(input: Tensor, prior: Tensor | Sequence[float], *, tau: float 
         >>> losskit.adjust_logits(torch.zeros(1, 2), [0.9, 0.1])
         tensor([[0.1054, 2.3026]])
     """
-    at_least("tau", tau, 0, finite=True)
+    at_least("tau", tau, 0)
     verify({"input": Logits()}, {"input": input}, None, -1)
     n = _counted("prior", prior)
     if n.shape != input.shape[-1:]:

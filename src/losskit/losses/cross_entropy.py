@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, between, working
-from ..core.domain import ClassTarget, Distribution, Logits, Weight
+from ..core.domain import CLASS_WEIGHT, ClassTarget, Distribution, Logits, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
-from ..ops.margin import class_last, class_rows, margin, negative_log_likelihood, soft_cross_entropy
+from ..ops.margin import class_last, class_rows, margin, negative_log_likelihood, row_weight, soft_cross_entropy
 
 __all__ = ["CrossEntropyLoss", "cross_entropy"]
 
@@ -39,7 +39,7 @@ def _floor(num_classes: int = 2, label_smoothing: float = 0.0) -> float:
     """The entropy of the smoothed target."""
     other = label_smoothing / num_classes
     own = 1 - label_smoothing + other
-    return -sum(p * math.log(p) for p in (own, *[other] * (num_classes - 1)) if p > 0)
+    return 0.0 - sum(p * math.log(p) for p in (own, *[other] * (num_classes - 1)) if p > 0)
 
 
 def _constant(prior: Sequence[float] | Tensor, label_smoothing: float = 0.0) -> float:
@@ -51,7 +51,7 @@ def _constant(prior: Sequence[float] | Tensor, label_smoothing: float = 0.0) -> 
 
 @loss(
     task="classification",
-    sample={"input": Logits(), "target": ClassTarget(), "weight": Weight("C", meaning="one weight for each class")},
+    sample={"input": Logits(), "target": ClassTarget(), "weight": CLASS_WEIGHT},
     reference=_paper,
     laws=("nonnegative", "shift_invariant"),
     variants=(
@@ -87,7 +87,8 @@ def cross_entropy(
     Shape:      input (*, C), target (*) of class indices or (*, C) of probabilities -> () or (*)
     Args:
         weight: (C,) what each class counts for. The mean divides by the sum of the weights of the targets; a one-hot
-            probability target gives the same number as its index (torch divides by N there).
+            probability target gives the same number as its index (torch divides by N there). A row of a class of weight 0
+            may be NaN, unless label_smoothing or z_loss give it something to say.
         ignore_index: rows with this target count nothing; all rows ignored is 0 with a graph (torch: NaN).
         label_smoothing: eps in [0, 1]; the target becomes (1 - eps) of itself plus eps / C of every class.
         z_loss: adds this times logsumexp(input)^2, which keeps the logits from drifting.
@@ -103,7 +104,7 @@ def cross_entropy(
         tensor(2.3026)
     """
     between("label_smoothing", label_smoothing, 0, 1)
-    at_least("z_loss", z_loss, 0, finite=True)
+    at_least("z_loss", z_loss, 0)
     (input,) = working(class_last(input, class_dim))
     weight = None if weight is None else weight.to(input.dtype)
     if target.is_floating_point():
@@ -113,14 +114,14 @@ def cross_entropy(
         lse = input.logsumexp(-1) if z_loss else None
     else:
         index, row = class_rows(target, input.shape[-1], ignore_index, input.dtype)
-        value, counts, lse = negative_log_likelihood(input, index, row), row, None
-        if z_loss or label_smoothing:
-            own, rest = margin(input, index, row)
-            value, lse = -F.logsigmoid(own - rest), torch.logaddexp(own, rest)
+        counts = row_weight(weight, index, row, input.dtype)
+        if not (z_loss or label_smoothing):
+            return reduce(negative_log_likelihood(input, index, counts), counts, reduction, normalizer)
+        own, rest = margin(input, index, row)
+        value, lse = -F.logsigmoid(own - rest), torch.logaddexp(own, rest)
         if weight is not None:
-            counts = weight[index] if row is None else weight[index] * row
             value = weight[index] * value
-        if label_smoothing and lse is not None:
+        if label_smoothing:
             value = torch.lerp(value, _of_every_class(input, lse, weight, row), label_smoothing)
     if z_loss and lse is not None:
         value = value + z_loss * lse**2

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..core.call import verify
 from ..core.card import loss
-from ..core.check import at_least, peek, visible
+from ..core.check import at_least, peek, visible, wide
 from ..core.domain import Interval, Mask, Real, Sizes, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
-from .likelihood import reach, wide
+from .likelihood import reach
 
 __all__ = [
     "GammaDevianceLoss",
@@ -74,10 +74,6 @@ def _gamma_constant(target: Tensor) -> float:
     return _constant(target, 2)
 
 
-def _zero() -> float:
-    return 0.0
-
-
 def _deviance(input: Tensor, target: Tensor, power: float) -> Tensor:
     """The unit deviance, and its tangent where mu is so far off that a power of it would overflow."""
     far = reach(input.dtype) / max(1, abs(1 - power), abs(2 - power))
@@ -121,7 +117,7 @@ def _excess(d: Tensor, k: float) -> Tensor:
     reference=_poisson_paper,
     laws=("nonnegative", "convex"),
     constant=_poisson_constant,
-    floor=_zero,
+    floor=lambda: 0.0,
 )
 def poisson_deviance_loss(
     input: Tensor,
@@ -178,7 +174,7 @@ class PoissonDevianceLoss(Loss, function=poisson_deviance_loss):
     reference=_gamma_paper,
     laws=("nonnegative", "convex"),
     constant=_gamma_constant,
-    floor=_zero,
+    floor=lambda: 0.0,
 )
 def gamma_deviance_loss(
     input: Tensor,
@@ -236,7 +232,7 @@ def _amounts(power: float) -> Interval:
     laws=("nonnegative",),
     variants=({}, {"power": -0.5}, {"power": 0.0}, {"power": 1.0001}, {"power": 2.0}, {"power": 3.0}),
     constant=_constant,
-    floor=_zero,
+    floor=lambda: 0.0,
 )
 def tweedie_deviance_loss(
     input: Tensor,
@@ -273,8 +269,8 @@ def tweedie_deviance_loss(
         tensor(4.)
     """
     at_least("power", power, -math.inf)
-    if 0 < power < 1 or math.isinf(power):
-        raise ValueError(f'"power" must be <= 0 or >= 1, and finite, got {power!r}')
+    if 0 < power < 1:
+        raise ValueError(f'"power" must be <= 0 or >= 1, got {power!r}')
     verify({"target": _amounts(power)}, {"target": target, "weight": weight, "mask": mask}, None, -1)
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)

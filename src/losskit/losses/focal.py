@@ -10,15 +10,14 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, between, visible, working
-from ..core.domain import ClassIndex, Interval, Logits, Mask, Real, Weight
+from ..core.domain import ROWS, Interval, Mask, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
-from ..ops.margin import class_last, class_rows, margin
+from ..ops.margin import class_last, class_rows, margin, row_weight
 from ..ops.softplus import binary_nll, elementwise, log_missed
 
 __all__ = ["BinaryFocalLoss", "FocalLoss", "binary_focal_loss", "focal_loss"]
 
-_CLASSES = {"input": Logits(), "target": ClassIndex(), "weight": Weight("C", meaning="one weight for each class")}
 _ELEMENTS = {
     "input": Real(meaning="one score before the sigmoid for each element"),
     "target": Interval(low=0, high=1, meaning="0, 1, or the probability of 1"),
@@ -54,7 +53,7 @@ def _binary_chance(gamma: float = 2.0) -> float:
 
 @loss(
     task="imbalance",
-    sample=_CLASSES,
+    sample=ROWS,
     reference=_paper,
     laws=("nonnegative", "shift_invariant"),
     variants=({}, {"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 5.0}, {"weight": Weight("C")}),
@@ -92,12 +91,12 @@ def focal_loss(
         >>> losskit.focal_loss(torch.zeros(1, 2), torch.tensor([0]))  # a coin toss: (1/2)^2 ln 2
         tensor(0.1733)
     """
-    at_least("gamma", gamma, 0, finite=True)
+    at_least("gamma", gamma, 0)
     (input,) = working(class_last(input, class_dim))
     index, counts = class_rows(target, input.shape[-1], ignore_index, input.dtype)
+    counts = row_weight(weight, index, counts, input.dtype)
     own, rest = margin(input, index, counts)
     value = focus(rest - own, gamma) * -F.logsigmoid(own - rest)
-    counts = class_weight(weight, index, counts, input.dtype)
     return reduce(value.to(input.dtype), counts, reduction, normalizer)
 
 
@@ -105,14 +104,6 @@ def focus(wrong: Tensor, gamma: float) -> Tensor:
     """sigmoid(wrong)^gamma, whose gradient is finite also for 0 < gamma < 1 where the sigmoid is 0."""
     # as a power of the sigmoid its gradient is 0^(gamma - 1) * 0 = NaN there
     return torch.exp(gamma * F.logsigmoid(wrong))
-
-
-def class_weight(weight: Tensor | None, index: Tensor, counts: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """What each row counts: the weight of its class, 0 where the row is ignored."""
-    if weight is None:
-        return counts
-    chosen = weight.to(dtype)[index]
-    return chosen if counts is None else chosen * counts
 
 
 class FocalLoss(Loss, function=focal_loss):
@@ -165,7 +156,7 @@ def binary_focal_loss(
         >>> losskit.binary_focal_loss(torch.zeros(1), torch.ones(1))  # a coin toss: (1/2)^2 ln 2
         tensor(0.1733)
     """
-    at_least("gamma", gamma, 0, finite=True)
+    at_least("gamma", gamma, 0)
     if alpha is not None:
         between("alpha", alpha, 0, 1)
     weight = valid_weight(weight, mask, input.dtype)

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, visible
-from ..core.domain import Interval, Mask, Real, Weight
+from ..core.domain import ELEMENTS
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from .regression import lowest_mean
 
 __all__ = ["HuberLoss", "LogCoshLoss", "SmoothL1Loss", "huber_loss", "log_cosh_loss", "smooth_l1_loss"]
 
-_SAMPLE = {"input": Real(), "target": Interval(), "weight": Weight(), "mask": Mask()}
 _LAWS = ("nonnegative", "zero_at_target", "symmetric", "convex", "bounded_gradient")
 
 
@@ -52,7 +51,7 @@ def _smooth_l1_constant(target: Tensor, beta: float = 1.0) -> float:
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_huber,
     laws=_LAWS,
     variants=({}, {"delta": 0.1}, {"delta": 30.0}),
@@ -89,7 +88,7 @@ def huber_loss(
         >>> losskit.huber_loss(torch.tensor([0.5, 10.0]), torch.zeros(2), reduction="none")  # 0.5^2 / 2, 10 - 1/2
         tensor([0.1250, 9.5000])
     """
-    at_least("delta", delta, 0, strict=True)
+    at_least("delta", delta, 0, strict=True, finite=False)
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)
     return reduce(F.huber_loss(input, target, reduction="none", delta=delta), weight, reduction, normalizer)
@@ -107,7 +106,7 @@ class HuberLoss(Loss, function=huber_loss):
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_smooth_l1,
     laws=_LAWS,
     variants=({}, {"beta": 0.0}, {"beta": 0.1}, {"beta": 30.0}),
@@ -161,7 +160,7 @@ class SmoothL1Loss(Loss, function=smooth_l1_loss):
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_log_cosh,
     laws=_LAWS,
     constant=_log_cosh_constant,

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, working
-from ..core.domain import ClassIndex, Interval, Logits, Weight
+from ..core.domain import ROWS, Interval
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
-from ..ops.margin import class_last, class_rows, margin, negative_log_likelihood
-from .focal import class_weight
+from ..ops.margin import class_last, class_rows, margin, negative_log_likelihood, row_weight
 
 __all__ = [
     "BalancedSoftmaxLoss",
@@ -25,7 +24,6 @@ __all__ = [
 
 _EACH = "how often each class occurs; add 1 to every count if one never does"
 _OFTEN = Interval("C", low=0, open_low=True, open_high=True, meaning=_EACH)
-_CLASSES = {"input": Logits(), "target": ClassIndex(), "weight": Weight("C", meaning="one weight for each class")}
 
 
 def _adjusted_paper(input: Tensor, target: Tensor, *, prior: Tensor, tau: float = 1.0) -> Tensor:
@@ -53,7 +51,7 @@ def _ldam_paper(input: Tensor, target: Tensor, *, counts: Tensor, max_margin: fl
 
 @loss(
     task="imbalance",
-    sample={**_CLASSES, "prior": _OFTEN},
+    sample={**ROWS, "prior": _OFTEN},
     reference=_adjusted_paper,
     laws=("nonnegative", "shift_invariant"),
     variants=({"prior": _OFTEN}, {"prior": _OFTEN, "tau": 0.0}, {"prior": _OFTEN, "tau": 2.5}),
@@ -91,11 +89,12 @@ def logit_adjusted_loss(
         >>> losskit.logit_adjusted_loss(torch.zeros(1, 2), torch.tensor([1]), prior=torch.tensor([0.9, 0.1]))  # ln 10
         tensor(2.3026)
     """
-    at_least("tau", tau, 0, finite=True)
+    at_least("tau", tau, 0)
     (input,) = working(class_last(input, class_dim))
     index, counts = class_rows(target, input.shape[-1], ignore_index, input.dtype)
+    counts = row_weight(weight, index, counts, input.dtype)
     value = negative_log_likelihood(input + tau * prior.to(input.dtype).log(), index, counts)
-    return reduce(value, class_weight(weight, index, counts, input.dtype), reduction, normalizer)
+    return reduce(value, counts, reduction, normalizer)
 
 
 class LogitAdjustedLoss(Loss, function=logit_adjusted_loss):
@@ -112,7 +111,7 @@ class LogitAdjustedLoss(Loss, function=logit_adjusted_loss):
 
 @loss(
     task="imbalance",
-    sample={**_CLASSES, "counts": _OFTEN},
+    sample={**ROWS, "counts": _OFTEN},
     reference=_balanced_paper,
     laws=("nonnegative", "shift_invariant"),
     variants=({"counts": _OFTEN},),
@@ -173,7 +172,7 @@ class BalancedSoftmaxLoss(Loss, function=balanced_softmax_loss):
 
 @loss(
     task="imbalance",
-    sample={**_CLASSES, "counts": _OFTEN},
+    sample={**ROWS, "counts": _OFTEN},
     reference=_ldam_paper,
     laws=("nonnegative", "shift_invariant"),
     variants=({"counts": _OFTEN}, {"counts": _OFTEN, "max_margin": 0.0}, {"counts": _OFTEN, "temperature": 1.0}),
@@ -217,10 +216,11 @@ def ldam_loss(
     at_least("temperature", temperature, 0, strict=True)
     (input,) = working(class_last(input, class_dim))
     index, seen = class_rows(target, input.shape[-1], ignore_index, input.dtype)
+    seen = row_weight(weight, index, seen, input.dtype)
     own, rest = margin(input / temperature, index, seen)
     delta = (counts.double() / counts.min()) ** -0.25 * max_margin
     value = -F.logsigmoid(own - delta[index] / temperature - rest)
-    return reduce(value.to(input.dtype), class_weight(weight, index, seen, input.dtype), reduction, normalizer)
+    return reduce(value.to(input.dtype), seen, reduction, normalizer)
 
 
 class LDAMLoss(Loss, function=ldam_loss):

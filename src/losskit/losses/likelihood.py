@@ -37,11 +37,6 @@ def tangent_exp(power: Tensor) -> Tensor:
     return torch.addcmul(near, near, F.relu(power - far))
 
 
-def wide(value: Tensor) -> Tensor:
-    """In float64, where the device has it."""
-    return value if value.device.type == "mps" else value.double()
-
-
 def with_scale(weight: Tensor | None, mean: Tensor, target: Tensor, scale: Tensor | float) -> tuple[Tensor, ...]:
     """``visible(weight, mean, target, scale)``, where a plain number becomes a 0-d tensor."""
     if isinstance(scale, Tensor):
@@ -169,7 +164,7 @@ def _beta_floor(log_var: float, beta: float = 0.5) -> float:
     task="distribution",
     sample={"mean": Real(), "target": Interval(), "log_var": _SCALE, "weight": Weight(), "mask": Mask()},
     reference=_beta_paper,
-    laws=("symmetric", "convex"),
+    laws=("symmetric", "convex", "stop_gradient"),
     variants=({"log_var": Real()}, {"log_var": -1.0}, {"log_var": Real(), "beta": 0.0}, {"log_var": 1.0, "beta": 1.0}),
     constant=_beta_constant,
     floor=_beta_floor,

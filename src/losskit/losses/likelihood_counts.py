@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import visible
+from ..core.check import visible, wide
 from ..core.domain import Interval, Mask, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
-from .likelihood import reach, wide, with_scale
+from .likelihood import reach, with_scale
 
 __all__ = ["NegativeBinomialNLLLoss", "StudentTNLLLoss", "negative_binomial_nll_loss", "student_t_nll_loss"]
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import ShapeError, choice, visible
-from ..core.domain import ClassIndex, Interval, Logits, Mask, Real, Sizes, Weight
+from ..core.domain import CLASS_WEIGHT, ClassIndex, Interval, Logits, Real, Sizes, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
-from .pixels import class_mean, over_pixels, pixels
+from .pixels import PIXEL_MASK, class_mean, over_pixels, pixels
 
 __all__ = ["LovaszHingeLoss", "LovaszSoftmaxLoss", "lovasz_hinge_loss", "lovasz_softmax_loss"]
 
@@ -38,9 +38,7 @@ class _Binary(Interval):
         return (value != 0) & (value != 1) & (value == value)
 
 
-_PIXELS = Mask(meaning="True where a pixel counts")
-_HINGE = {"input": Real(meaning="one score for each pixel, images first"), "target": _Binary(), "mask": _PIXELS}
-_CLASSES = Weight("C", meaning="one weight for each class")
+_HINGE = {"input": Real(meaning="one score for each pixel, images first"), "target": _Binary(), "mask": PIXEL_MASK}
 
 
 def _jaccard_steps(region: Tensor, dtype: torch.dtype) -> Tensor:
@@ -160,7 +158,7 @@ def _chance(num_classes: int) -> float:
 
 @loss(
     task="segmentation",
-    sample={"input": Logits(), "target": ClassIndex("*"), "weight": _CLASSES, "mask": _PIXELS},
+    sample={"input": Logits(), "target": ClassIndex("*"), "weight": CLASS_WEIGHT, "mask": PIXEL_MASK},
     reference=_book_softmax,
     laws=("nonnegative", "shift_invariant", "bounded_gradient"),
     variants=({}, {"classes": "all"}, {"weight": Weight("C")}),
@@ -183,7 +181,8 @@ def lovasz_softmax_loss(
 
     Formula:    \ell_c = \sum_i m_{\pi_i} (\Delta_i - \Delta_{i-1}), m = 1 - p_c in the region of c and p_c outside, in falling
                 order \pi, \Delta_i = i / (P + n_i) with P pixels in the region and n_i of the first i outside
-    Gradient:   \partial\ell/\partial m_{\pi_i} = \Delta_i - \Delta_{i-1}: what the IoU loses if this pixel goes wrong too
+    Gradient:   \partial\ell_c/\partial z_k = (1 - 2 t_c)(\Delta_i - \Delta_{i-1})\, p_c (1_{k=c} - p_k) at the pixel of rank i:
+                what the IoU loses if it goes wrong too
     Use when:   mean IoU is what is reported, as fine-tuning after cross_entropy or as a sum with it.
     Avoid when: training starts from nothing, or calibrated probabilities are needed (cross_entropy).
     Shape:      input (N, *, C) with pixels in *, target (N, *) of class indices -> () or (N, C)

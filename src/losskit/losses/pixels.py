@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from ..core.check import ShapeError, peek, visible
+from ..core.domain import Mask
 from ..core.reduce import Reduction, reduce, valid_weight
 from ..ops.margin import class_last, class_rows
 
 __all__: list[str] = []  # for the losses next door, not for the user
+
+PIXEL_MASK = Mask(meaning="True where a pixel counts")
 
 
 class Pixels(NamedTuple):
@@ -32,14 +35,17 @@ def over_pixels(value: Tensor) -> Tensor:
 
 
 def probabilities(input: Tensor, activation: str) -> tuple[Tensor, Tensor]:
-    """p and 1 - p of every class, each with all its digits."""
+    """p and 1 - p of every class, each with all its digits, in value and in slope."""
     if activation == "sigmoid":
-        return input.sigmoid(), (-input).sigmoid()
+        p, q = input.sigmoid(), (-input).sigmoid()
+        # torch's slope is p (1 - p), which is 0 as soon as p rounds to 1: the smaller of the two leads
+        return torch.where(input < 0, p, 1 - q), torch.where(input < 0, 1 - p, q)
     p = input.softmax(-1)
     top = p.detach().argmax(-1, keepdim=True)
     others = p.scatter(-1, top, 0).sum(-1, keepdim=True)
     # only the largest p can be near 1, where 1 - p would cancel
-    return p, (1 - p).scatter(-1, top, others)
+    own = torch.where(others < 0.5, 1 - others, p.gather(-1, top))
+    return p.scatter(-1, top, own), (1 - p).scatter(-1, top, others)
 
 
 def pixels(input: Tensor, target: Tensor, mask: Tensor | None, activation: str, ignore_index: int, class_dim: int) -> Pixels:

@@ -10,15 +10,12 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, between, working
-from ..core.domain import ClassIndex, Logits, Weight
+from ..core.domain import ROWS
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
-from ..ops.margin import class_last, class_rows, margin
-from .focal import class_weight
+from ..ops.margin import class_last, class_rows, margin, row_weight
 
 __all__ = ["GeneralizedCrossEntropy", "PolyLoss", "generalized_cross_entropy", "poly_loss"]
-
-_CLASSES = {"input": Logits(), "target": ClassIndex(), "weight": Weight("C", meaning="one weight for each class")}
 
 
 def _probability(input: Tensor, target: Tensor) -> Tensor:
@@ -47,7 +44,7 @@ def _generalized_chance(num_classes: int, q: float = 0.7) -> float:
 
 @loss(
     task="classification",
-    sample=_CLASSES,
+    sample=ROWS,
     reference=_poly_paper,
     laws=("shift_invariant",),
     variants=({}, {"epsilon": -1.0}, {"epsilon": 3.0}),
@@ -84,12 +81,13 @@ def poly_loss(
         >>> losskit.poly_loss(torch.zeros(1, 2), torch.tensor([0]))  # ln 2 + 1/2
         tensor(1.1931)
     """
-    at_least("epsilon", epsilon, -1, finite=True)
+    at_least("epsilon", epsilon, -1)
     (input,) = working(class_last(input, class_dim))
     index, counts = class_rows(target, input.shape[-1], ignore_index, input.dtype)
+    counts = row_weight(weight, index, counts, input.dtype)
     own, rest = margin(input, index, counts)
     value = -F.logsigmoid(own - rest) + epsilon * torch.sigmoid(rest - own)
-    return reduce(value.to(input.dtype), class_weight(weight, index, counts, input.dtype), reduction, normalizer)
+    return reduce(value.to(input.dtype), counts, reduction, normalizer)
 
 
 class PolyLoss(Loss, function=poly_loss):
@@ -105,7 +103,7 @@ class PolyLoss(Loss, function=poly_loss):
 
 @loss(
     task="classification",
-    sample=_CLASSES,
+    sample=ROWS,
     reference=_generalized_paper,
     laws=("nonnegative", "shift_invariant"),
     variants=({}, {"q": 0.0}, {"q": 1e-6}, {"q": 1.0}),
@@ -146,10 +144,11 @@ def generalized_cross_entropy(
     between("q", q, 0, 1)
     (input,) = working(class_last(input, class_dim))
     index, counts = class_rows(target, input.shape[-1], ignore_index, input.dtype)
+    counts = row_weight(weight, index, counts, input.dtype)
     own, rest = margin(input, index, counts)
     nll = -F.logsigmoid(own - rest)
     value = -torch.expm1(-q * nll) / q if q else nll
-    return reduce(value.to(input.dtype), class_weight(weight, index, counts, input.dtype), reduction, normalizer)
+    return reduce(value.to(input.dtype), counts, reduction, normalizer)
 
 
 class GeneralizedCrossEntropy(Loss, function=generalized_cross_entropy):

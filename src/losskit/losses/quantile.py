@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import between, visible
-from ..core.domain import Interval, Mask, Real, Weight
+from ..core.domain import ELEMENTS, Interval, Real
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from .regression import lowest_mean
@@ -74,7 +74,7 @@ def _tilted(input: Tensor, target: Tensor, quantile: Tensor | float) -> Tensor:
 
 @loss(
     task="regression",
-    sample={"input": Real(), "quantile": _LEVEL, "target": Interval(), "weight": Weight(), "mask": Mask()},
+    sample={"input": Real(), "quantile": _LEVEL, **ELEMENTS},
     reference=_pinball,
     laws=("nonnegative", "zero_at_target", "convex", "bounded_gradient"),
     variants=({}, {"quantile": 0.9}, {"quantile": 0.01}, {"quantile": _LEVEL}),
@@ -132,7 +132,7 @@ class QuantileLoss(Loss, function=quantile_loss):
 
 @loss(
     task="regression",
-    sample={"input": Real("* Q"), "quantiles": _LEVELS, "target": Interval(), "weight": Weight(), "mask": Mask()},
+    sample={**ELEMENTS, "input": Real("* Q"), "quantiles": _LEVELS},
     reference=_pinballs,
     laws=("nonnegative", "convex", "bounded_gradient"),
     variants=({"quantiles": _LEVELS}, {"quantiles": torch.tensor([0.1, 0.5, 0.9])}),
@@ -189,7 +189,7 @@ class MultiQuantileLoss(Loss, function=multi_quantile_loss):
 
 @loss(
     task="regression",
-    sample={"input": Real(), "target": Interval(), "weight": Weight(), "mask": Mask()},
+    sample=ELEMENTS,
     reference=_expectile,
     laws=("nonnegative", "zero_at_target", "convex"),
     variants=({}, {"expectile": 0.9}, {"expectile": 0.01}),

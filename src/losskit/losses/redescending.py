@@ -6,15 +6,14 @@ import torch
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.domain import Interval, Mask, Real, Weight
+from ..core.domain import ELEMENTS
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
-from .robust import expm1
+from .robust import steady_expm1
 from .robust_named import plain_square, standard
 
 __all__ = ["TukeyLoss", "WelschLoss", "tukey_loss", "welsch_loss"]
 
-_SAMPLE = {"input": Real(), "target": Interval(), "weight": Weight(), "mask": Mask()}
 _LAWS = ("nonnegative", "zero_at_target", "symmetric", "bounded_gradient")
 
 
@@ -29,7 +28,7 @@ def _tukey(input: Tensor, target: Tensor, *, scale: float = 4.685) -> Tensor:
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_welsch,
     laws=_LAWS,
     variants=({}, {"scale": 0.5}, {"scale": 30.0}),
@@ -68,7 +67,7 @@ def welsch_loss(
     weight = valid_weight(weight, mask, input.dtype)
     x = standard(input, target, scale, weight)
     # beyond 40 the slope e^-800 is 0 in every dtype; the square of 1e20 is no float32
-    return reduce(-expm1(x.clamp(-40, 40) ** 2 / -2), weight, reduction, normalizer)
+    return reduce(-steady_expm1(x.clamp(-40, 40) ** 2 / -2), weight, reduction, normalizer)
 
 
 class WelschLoss(Loss, function=welsch_loss):
@@ -83,7 +82,7 @@ class WelschLoss(Loss, function=welsch_loss):
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_tukey,
     laws=_LAWS,
     variants=({}, {"scale": 0.5}, {"scale": 30.0}),

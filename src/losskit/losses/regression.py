@@ -8,15 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.call import whole_number
 from ..core.card import loss
 from ..core.check import between, visible
-from ..core.domain import Interval, Mask, Real, Weight
+from ..core.domain import ELEMENTS
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 
 __all__ = ["L1Loss", "MSELoss", "RMSELoss", "l1_loss", "mse_loss", "rmse_loss"]
-
-_SAMPLE = {"input": Real(), "target": Interval(), "weight": Weight(), "mask": Mask()}
 
 
 def lowest_mean(value: Callable[[Tensor], Tensor], target: Tensor) -> float:
@@ -48,7 +47,7 @@ def _to_the_median(target: Tensor) -> float:
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_squared,
     laws=("nonnegative", "zero_at_target", "symmetric", "convex"),
     constant=_variance,
@@ -97,7 +96,7 @@ class MSELoss(Loss, function=mse_loss):
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_absolute,
     laws=("nonnegative", "zero_at_target", "symmetric", "convex", "bounded_gradient"),
     constant=_to_the_median,
@@ -156,7 +155,7 @@ def _root_constant(target: Tensor, dim: int | None = None) -> float:
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_root,
     laws=("nonnegative", "zero_at_target", "symmetric", "convex", "bounded_gradient", "whole_batch"),
     variants=({}, {"dim": -1}, {"dim": 0}),
@@ -194,6 +193,7 @@ def rmse_loss(
         tensor(5.)
     """
     if dim is not None:
+        whole_number("dim", dim)
         between("dim", dim, -max(input.ndim, 1), max(input.ndim, 1) - 1)
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)

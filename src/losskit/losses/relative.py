@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import visible
-from ..core.domain import Interval, Mask, Real, Sizes, Weight
+from ..core.domain import ELEMENTS, Interval, Mask, Real, Sizes, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from .regression import lowest_mean
@@ -183,7 +183,7 @@ class MAPELoss(Loss, function=mape_loss):
 
 @loss(
     task="regression",
-    sample={"input": Real(), "target": Interval(), "weight": Weight(), "mask": Mask()},
+    sample=ELEMENTS,
     reference=_smape,
     laws=("nonnegative", "zero_at_target", "symmetric"),
 )
@@ -199,7 +199,7 @@ def smape_loss(
     r"""Error as a fraction of the mean of forecast and target, between 0 and 2: a measure of competitions, not a good teacher.
 
     Formula:    \ell = 2 |\hat y - y| / (|\hat y| + |y|), \text{ and } 0 \text{ where both are } 0
-    Gradient:   \partial\ell/\partial \hat y = 4 y\, \mathrm{sign}(\hat y - y) / (\hat y + y)^2 \text{ (same signs), else } 0
+    Gradient:   \partial\ell/\partial \hat y = 4 |y|\, \mathrm{sign}(\hat y - y) / (\hat y + y)^2 \text{ (same signs), else } 0
     Use when:   this very number is what is judged, and forecasts and targets are positive.
     Avoid when: a forecast can have the wrong sign: it costs 2 whatever its size and has gradient 0, so it never comes back. A
                 target of 0 costs 2 for every forecast but 0. It is symmetric in the ratio, not in the error: for a target of
@@ -218,10 +218,11 @@ def smape_loss(
     """
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(weight, input, target)
-    # halved first: the sum of two finite floats need not be one
-    size = input.abs() / 2 + target.abs() / 2
-    value = F.l1_loss(input, target, reduction="none") / torch.where(size == 0, 1, size)
-    return reduce(value, weight, reduction, normalizer)
+    # halved first: neither the sum nor the difference of two finite floats need be one
+    half = input / 2, target / 2
+    size = half[0].abs() + half[1].abs()
+    value = F.l1_loss(*half, reduction="none") / torch.where(size == 0, 1, size)
+    return reduce(2 * value, weight, reduction, normalizer)
 
 
 class SMAPELoss(Loss, function=smape_loss):

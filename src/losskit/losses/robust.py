@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, visible
-from ..core.domain import Domain, Interval, Mask, Real, Weight
+from ..core.domain import ELEMENTS, Domain
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 
@@ -21,10 +21,11 @@ _SERIES = [1 / math.factorial(k + 1) for k in range(16)]  # of expm1(u) / u, to 
 
 
 @dataclass(frozen=True)
-class Shape(Domain):
-    """A number, a 0-d tensor for all elements, or one number for each."""
+class Alpha(Domain):
+    """The shape of the loss: a number, a 0-d tensor for all elements, or one number for each."""
 
     meaning: str = "a number, a 0-d tensor, or one number for each element"
+    extreme: float = 2.0  # beyond it the loss is a power of the error, which leaves the floats
     optional: bool = True
     scalar: bool = True
 
@@ -35,7 +36,7 @@ def log1p_square(x: Tensor) -> Tensor:
     return torch.log1p(x.clamp(-_FAR, _FAR) ** 2) + 2 * torch.log(beyond)
 
 
-def expm1(u: Tensor) -> Tensor:
+def steady_expm1(u: Tensor) -> Tensor:
     """exp(u) - 1 with a slope of exp(u): torch takes the slope to be the value + 1, which has no digits left below -16."""
     return torch.where(u > -1, torch.expm1(u), torch.exp(u.clamp(max=-1)) - 1)
 
@@ -68,7 +69,7 @@ def _elsewhere(x: Tensor, alpha: Tensor) -> Tensor:
     small = u.abs() < 0.5
     # b / alpha * expm1(u) is 0 / 0 at alpha = 0, and its slope in alpha cancels around it
     near = b / 2 * log * _expm1_ratio(torch.where(small, u, 0))
-    far = b / torch.where(small, 1, alpha) * expm1(torch.where(small, 0, u))
+    far = b / torch.where(small, 1, alpha) * steady_expm1(torch.where(small, 0, u))
     return torch.where(small, near, far)
 
 
@@ -96,7 +97,7 @@ def _barron(input: Tensor, target: Tensor, *, alpha: Tensor | float = 1.0, scale
 
 @loss(
     task="regression",
-    sample={"input": Real(), "target": Interval(), "alpha": Shape(), "weight": Weight(), "mask": Mask()},
+    sample={**ELEMENTS, "alpha": Alpha()},
     reference=_barron,
     laws=("nonnegative", "zero_at_target", "symmetric"),
     variants=(
@@ -105,7 +106,7 @@ def _barron(input: Tensor, target: Tensor, *, alpha: Tensor | float = 1.0, scale
         {"alpha": 0.0, "scale": 2.0},
         {"alpha": -math.inf, "scale": 3.0},
         {"alpha": -2.0, "scale": 0.5},
-        {"alpha": Shape()},
+        {"alpha": Alpha()},
     ),
     floor=lambda: 0.0,
 )
@@ -148,7 +149,7 @@ def general_robust_loss(
     if isinstance(alpha, Tensor):
         input, target, alpha = visible(weight, input, target, alpha)
     else:
-        at_least("alpha", alpha, -math.inf)
+        at_least("alpha", alpha, -math.inf, finite=False)
         input, target = visible(weight, input, target)
     return reduce(robust((input - target) / scale, alpha), weight, reduction, normalizer)
 

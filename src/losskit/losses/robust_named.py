@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, visible
-from ..core.domain import Interval, Mask, Real, Weight
+from ..core.domain import ELEMENTS
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from .regression import lowest_mean
-from .robust import expm1, log1p_square
+from .robust import log1p_square, steady_expm1
 
 __all__ = [
     "CauchyLoss",
@@ -24,7 +24,6 @@ __all__ = [
     "geman_mcclure_loss",
 ]
 
-_SAMPLE = {"input": Real(), "target": Interval(), "weight": Weight(), "mask": Mask()}
 _LAWS = ("nonnegative", "zero_at_target", "symmetric", "bounded_gradient")
 
 
@@ -59,7 +58,7 @@ def standard(input: Tensor, target: Tensor, scale: float, weight: Tensor | None)
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_charbonnier,
     laws=(*_LAWS, "convex"),
     variants=({}, {"scale": 0.5}, {"scale": 30.0}),
@@ -114,7 +113,7 @@ class CharbonnierLoss(Loss, function=charbonnier_loss):
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_cauchy,
     laws=_LAWS,
     variants=({}, {"scale": 0.5}, {"scale": 30.0}),
@@ -167,7 +166,7 @@ class CauchyLoss(Loss, function=cauchy_loss):
 
 @loss(
     task="regression",
-    sample=_SAMPLE,
+    sample=ELEMENTS,
     reference=_geman_mcclure,
     laws=_LAWS,
     variants=({}, {"scale": 0.5}, {"scale": 30.0}),
@@ -206,7 +205,7 @@ def geman_mcclure_loss(
     weight = valid_weight(weight, mask, input.dtype)
     x = standard(input, target, scale, weight)
     # 2 x^2 / (x^2 + 4), whose derivative cancels for a large x
-    return reduce(-2 * expm1(-log1p_square(x / 2)), weight, reduction, normalizer)
+    return reduce(-2 * steady_expm1(-log1p_square(x / 2)), weight, reduction, normalizer)
 
 
 class GemanMcClureLoss(Loss, function=geman_mcclure_loss):

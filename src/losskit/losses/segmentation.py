@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import at_least, choice
-from ..core.domain import ClassTarget, Distribution, Domain, Interval, Logits, Mask, Weight
+from ..core.domain import CLASS_WEIGHT, ClassTarget, Distribution, Domain, Interval, Logits, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction
-from .pixels import Pixels, class_mean, over_pixels, pixels
+from .pixels import PIXEL_MASK, Pixels, class_mean, over_pixels, pixels
 
 __all__ = ["DiceLoss", "TverskyLoss", "dice_loss", "tversky_loss"]
 
@@ -34,9 +34,7 @@ class _Regions(ClassTarget):
         return self
 
 
-_PIXELS = Mask(meaning="True where a pixel counts")
-_CLASSES = Weight("C", meaning="one weight for each class")
-_SAMPLE = {"input": Logits(), "target": _Regions("*"), "weight": _CLASSES, "mask": _PIXELS}
+_SAMPLE = {"input": Logits(), "target": _Regions("*"), "weight": CLASS_WEIGHT, "mask": PIXEL_MASK}
 _SHARES = Interval("* C", low=0.0, high=1.0)
 _HARD = Interval("* C", low=0.0, high=1.0, whole=True)
 

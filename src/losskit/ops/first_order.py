@@ -8,18 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["first_order"]
+__all__ = ["Found", "first_order"]
 
-Kernel = Callable[..., tuple[Tensor, Callable[[Tensor], Tensor]]]
+# of (input, *others): the value, what is saved for backward, and pull(gradient of the value, *saved) -> gradient of the input
+Found = tuple[Tensor, tuple[Tensor | None, ...], Callable[..., Tensor]]
+Kernel = Callable[..., Found]
 
 
 def first_order(formula: Callable[..., Tensor], kernel: Kernel, input: Tensor, *others: Tensor | None) -> Tensor:
     """``formula(input, *others)``, differentiated with respect to ``input`` by ``kernel``.
 
-    ``kernel(input, *others)`` returns the value and a function from the gradient of the value to the gradient of
-    ``input``; it runs without autograd and may keep what it needs. The formula itself runs wherever more than a
-    first derivative in eager mode is asked for: under torch.compile, torch.func, double backward, or when one of
-    ``others`` wants a gradient. So the two must agree, and the laws hold both against the same reference.
+    ``kernel(input, *others)`` returns the value, the tensors to be saved, and ``pull(grad, *saved)``, the gradient of
+    ``input`` from that of the value; it runs without autograd. What it needs later it hands over as saved and never
+    keeps in a closure: only what torch knows of is freed by backward, offloaded by hooks, dropped by a checkpoint.
+    The formula itself runs wherever more than a first derivative in eager mode is asked for: under torch.compile,
+    torch.func, double backward, or when one of ``others`` wants a gradient. So the two must agree, and the laws hold
+    both against the same reference.
     """
     wanted = input.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
     if not wanted or any(t is not None and t.requires_grad for t in others):
@@ -37,17 +41,18 @@ class _FirstOrder(torch.autograd.Function):
     # ctx-first on purpose: with setup_context, apply() inspects signatures at every call (40 us)
     @staticmethod
     def forward(ctx: Any, formula: Callable[..., Tensor], kernel: Kernel, input: Tensor, *others: Tensor | None) -> Tensor:
-        value, ctx.pull = kernel(input, *others)
-        ctx.formula = formula
-        ctx.save_for_backward(input, *others)
+        value, saved, ctx.pull = kernel(input, *others)
+        ctx.formula, ctx.others = formula, len(others)
+        ctx.save_for_backward(input, *others, *saved)
         return value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        input, *others = ctx.saved_tensors
-        none = (None,) * len(others)
+        input, *rest = ctx.saved_tensors
+        others, saved = rest[: ctx.others], rest[ctx.others :]
+        none = (None,) * ctx.others
         if not torch.is_grad_enabled():
-            return None, None, ctx.pull(grads[0]), *none
+            return None, None, ctx.pull(grads[0], *saved), *none
         value = ctx.formula(input, *others)
         (slope,) = torch.autograd.grad(value, input, grads[0], create_graph=True)
         return None, None, slope, *none

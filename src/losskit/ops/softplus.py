@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.check import peek
-from .first_order import first_order
+from .first_order import Found, first_order
 
 __all__ = ["binary_nll", "elementwise", "log_missed"]
 
@@ -77,7 +77,7 @@ def _formula(input: Tensor, target: Tensor) -> Tensor:
     return torch.lerp(F.softplus(input, threshold=40), F.softplus(-input, threshold=40), target)
 
 
-def _kernel(input: Tensor, target: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def _kernel(input: Tensor, target: Tensor) -> Found:
     return _blockwise(_block, input, target)
 
 
@@ -98,7 +98,7 @@ def _in_one(input: Tensor) -> bool:
     return input.device.type != "cpu" or input.numel() <= _size()
 
 
-def _blockwise(block: Callable[..., None], input: Tensor, target: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def _blockwise(block: Callable[..., None], input: Tensor, target: Tensor) -> Found:
     """The value and the pull-back of an elementwise formula; ``block`` writes the value and the slope of some elements."""
     value, slope = input.new_empty(input.shape), input.new_empty(input.shape)
     if _in_one(input):
@@ -106,4 +106,4 @@ def _blockwise(block: Callable[..., None], input: Tensor, target: Tensor) -> tup
     else:
         for pieces in zip(*(t.reshape(-1).split(_size()) for t in (input, target, value, slope)), strict=True):
             block(*pieces)
-    return value, lambda grad: slope * grad
+    return value, (slope,), torch.mul

@@ -1,1 +1,1 @@
-"""Recomputes every number that our documents print, beside torch's answer to the same input."""
+"""Recomputes the tables that our documents print, beside torch's answer to the same input."""

@@ -40,20 +40,12 @@ class Finding:
     @property
     def passed(self) -> bool:
         """Whether our answer is the truth, within the tolerance."""
-        return self._right(self.ours)
-
-    def _right(self, found: Answer) -> bool:
-        truth = self.claim.truth
+        truth, found = self.claim.truth, self.ours
         if isinstance(truth, str) or isinstance(found, str):
             return found == truth
         if self.claim.at_most:
             return found <= truth
         return abs(found - truth) <= self.claim.tolerance * (abs(truth) or 1.0)
-
-    @property
-    def torch_is_right(self) -> bool | None:
-        """The same judgement on torch's answer; None where torch has no such loss."""
-        return None if self.torch is None else self._right(self.torch)
 
 
 def answer(compute: Callable[[], Answer]) -> Answer:

@@ -29,10 +29,10 @@ def run_verify(*, json: bool) -> int:
 
     err = Console(stderr=True)
     found: list[Finding] = []
-    with err.status("recomputing every printed number") as status:
+    with err.status("recomputing") as status:
         for finding in findings():
             found.append(finding)
-            status.update(f"recomputing every printed number: {len(found)} done, at {finding.claim.group}")
+            status.update(f"recomputing: {len(found)} done, at {finding.claim.group}")
     if json:
         print(js.dumps(_document(found), indent=2))
     else:

@@ -134,10 +134,11 @@ def _means() -> list[Claim]:
 
 def _formulas() -> list[Claim]:
     """Beside the formula as usually typed, where torch has no such loss."""
+    wrong = 1 / (1 + math.exp(20))
     small, zero, one = torch.tensor([1e-4]), torch.zeros(1), torch.ones(1)
 
     def typed_focal() -> float:
-        return _slope(lambda x: (1 - x.sigmoid()) ** 0.5 * F.softplus(-x), 120.0)
+        return _slope(lambda x: (1 - x.sigmoid()) ** 0.5 * F.softplus(-x), 20.0)
 
     def typed_barron() -> float:
         alpha = torch.tensor(1e-6)
@@ -168,10 +169,11 @@ def _formulas() -> list[Claim]:
         ),
         Claim(
             "formulas as usually typed",
-            "focal gradient, gamma 0.5, logit 120, target 1, float32",
-            -1.5 * math.exp(-1.5 * 120) if math.exp(-180) > 1e-45 else 0.0,
-            lambda: _slope(lambda x: losskit.binary_focal_loss(x, one, gamma=0.5), 120.0),
+            "focal gradient, gamma 0.5, logit 20, target 1, float32",
+            -math.sqrt(wrong) * (wrong - 0.5 * (1 - wrong) * math.log1p(-wrong)),
+            lambda: _slope(lambda x: losskit.binary_focal_loss(x, one, gamma=0.5), 20.0),
             typed_focal,
+            3e-6,  # of exp(-10) in float32
         ),
     ]
 
