@@ -23,6 +23,9 @@ from .losses.huber import *
 from .losses.imbalance import *
 from .losses.likelihood import *
 from .losses.likelihood_counts import *
+from .losses.linear_cross_entropy import *
+from .losses.linear_focal import *
+from .losses.linear_log_probs import *
 from .losses.lovasz import *
 from .losses.pixels import *
 from .losses.poly import *

@@ -19,6 +19,7 @@ __all__ = [
     "Distribution",
     "Domain",
     "Interval",
+    "LinearWeight",
     "Logits",
     "Mask",
     "Real",
@@ -103,6 +104,14 @@ class Logits(Domain):
     @override
     def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
         return 2 * super().draw(generator, sizes, dtype)
+
+
+@dataclass(frozen=True)
+class LinearWeight(Domain):
+    """A projection from features to classes."""
+
+    shape: str = "C D"
+    meaning: str = "the projection, one vector for each class"
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ class Loss(nn.Module):
     given at a call, which is where masks and weights of elements belong.
     """
 
-    function: ClassVar[Callable[..., Tensor]]
+    function: ClassVar[Callable[..., Any]]
     options: ClassVar[inspect.Signature]
 
-    def __init_subclass__(cls, *, function: Callable[..., Tensor] | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, function: Callable[..., Any] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if function is None:  # a user's subclass of a finished module
             return
@@ -65,7 +65,7 @@ class Loss(nn.Module):
                 return
         super().__setattr__(name, value)
 
-    def forward(self, *tensors: Tensor, **given: Any) -> Tensor:
+    def forward(self, *tensors: Tensor, **given: Any) -> Any:
         """The function's value with this module's options; what is given here (a mask, a weight) takes precedence."""
         options = {name: getattr(self, name) for name in self.options.parameters}
         if unknown := given.keys() - options.keys():

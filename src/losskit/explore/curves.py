@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..core.card import Card
-from ..core.domain import ClassIndex, Domain, Interval, Sizes
+from ..core.domain import ClassIndex, Domain, Interval, LinearWeight, Sizes
 
 __all__ = ["Curve", "curve"]
 
-_SIZES: dict[str, int] = {"C": 2, "M": 8, "Q": 3}
+_SIZES: dict[str, int] = {"C": 2, "D": 2, "M": 8, "Q": 3}
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def curve(card: Card, *, low: float = -6.0, high: float = 6.0, points: int = 121
     value, gradient = _drawn(card, moving, x, 0.0)
     if not gradient.any():  # a relative error is flat against a target of 0
         value, gradient = _drawn(card, moving, x, 1.0)
-    axis = "score of the right class, the others are 0" if bound.shape.endswith("C") else moving
+    axis = "score of the right class, the others are 0" if bound.shape.endswith(("C", "D")) else moving
     return Curve(axis, x.detach(), value, gradient)
 
 
@@ -69,6 +69,8 @@ def _still(domain: Domain, sizes: Sizes, at: float) -> Tensor:
     shape = domain.size(sizes) or ()
     if isinstance(domain, ClassIndex):
         return torch.zeros(shape, dtype=torch.long)
+    if isinstance(domain, LinearWeight):  # a feature for each class: the scores are the input
+        return torch.eye(*shape, dtype=torch.float64)
     zero, one = (torch.full((1,), number, dtype=torch.float64) for number in (at, 1.0))
     if domain.within(zero) and not (isinstance(domain, Interval) and domain.low >= 0):
         return zero.expand(shape)

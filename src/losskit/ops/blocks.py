@@ -1,0 +1,154 @@
+"""A projection block by block: scores = x @ w.T and its two adjoint products, within a byte budget."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+__all__ = ["DEFAULT_MEMORY", "Projection", "projection", "row_blocks"]
+
+DEFAULT_MEMORY = 256 << 20  # bytes; more did not make 2048 x 32768 scores faster on two CPU cores, 64 MiB cost 8 %
+_SLAB = 8192  # classes at a time where a product goes through a slab: measured best of 2048 to 32768
+_TURNED = 1024  # classes at a time where a product is transposed: 70 ms, against 130 ms for 512 and 120 ms for 2048
+_SMALL = 1 << 28  # multiply-adds that take a millisecond in float32 too: not worth a rounding
+_TALL = 512  # rows of bf16 scores times weights at a time: oneDNN takes 26 ms for 2 x 512 rows, 48 ms for 1024 (AMX)
+
+
+def row_blocks(rows: int, row_bytes: int, memory: int) -> Iterator[slice]:
+    """Blocks of nearly equal size, as few as the budget allows; one row is the least."""
+    if not rows:
+        return
+    count = -(-rows // min(rows, max(1, memory // max(row_bytes, 1))))
+    size = -(-rows // count)
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def slabs(classes: int, size: int = _SLAB) -> Iterator[slice]:
+    """The classes, ``size`` at a time."""
+    for start in range(0, classes, size):
+        yield slice(start, min(start + size, classes))
+
+
+class Projection:
+    """x @ w.T and its adjoints in the operands' own dtype: float32 and float64 on any device."""
+
+    rounded = False
+    """Whether products come rounded, so that :meth:`low` has digits to give back."""
+
+    def __init__(self, x: Tensor, w: Tensor) -> None:
+        self.x, self.w = x, w
+        self.score_dtype = x.dtype
+        # the target's share is the largest term of a long sum: added last, it leaves the sum's rounding ten times smaller
+        self.apart = x.device.type == "cpu"
+        self.dw: Tensor | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        """Of the scores of one row."""
+        return len(self.w) * self.score_dtype.itemsize
+
+    def scores(self, rows: slice, out: Tensor) -> Tensor:
+        """The products of some rows with every class, (n, V)."""
+        return torch.mm(self.x[rows], self.w.T, out=out)
+
+    def low(self, rows: slice, high: Tensor) -> Tensor:
+        """What rounding took from ``high``."""
+        return torch.zeros_like(high)
+
+    def input_gradient(self, by: Tensor, out: Tensor) -> None:
+        """by @ w, (n, D), in float32 at least."""
+        torch.mm(by, self.w, out=out)
+
+    def weight_gradient(self, by: Tensor, rows: slice) -> None:
+        """Add by.T @ x, (V, D): the first block writes."""
+        if self.dw is None:
+            self.dw = torch.mm(by.T, self.x[rows])
+        else:
+            self.dw.addmm_(by.T, self.x[rows])
+
+
+class Rounded(Projection):
+    """bfloat16 where the CPU multiplies it: float32 inside a product, rounded on the way out."""
+
+    rounded = True
+
+    @property
+    def row_bytes(self) -> int:
+        return 2 * len(self.w)
+
+    def low(self, rows: slice, high: Tensor) -> Tensor:
+        # beta = -1: the product less its own rounded value, exact to float32 and small enough to be rounded again
+        return torch.addmm(high, self.x[rows], self.w.T, beta=-1)
+
+    def input_gradient(self, by: Tensor, out: Tensor) -> None:
+        for rows in slabs(len(by), _TALL):
+            out[rows].copy_(torch.mm(by[rows], self.w))
+
+    def weight_gradient(self, by: Tensor, rows: slice) -> None:
+        # x.T (D, n) times the block as it lies takes half the time of the block's transpose times x
+        x, first = self.x[rows].T.contiguous(), self.dw is None
+        total = self.w.new_empty(self.w.shape, dtype=torch.float32) if self.dw is None else self.dw
+        part = x.new_empty(len(x), min(_TURNED, len(self.w)))
+        turned = x.new_empty(part.shape[1], len(x))
+        for classes in slabs(len(self.w), _TURNED):
+            count = classes.stop - classes.start
+            torch.mm(x, by[:, classes], out=part[:, :count])
+            if first:
+                total[classes].copy_(part[:, :count].T)
+            else:
+                total[classes].add_(turned[:count].copy_(part[:, :count].T))
+        self.dw = total
+
+
+class Upcast(Projection):
+    """Half-precision operands in float32, a slab of classes at a time: float16, and bfloat16 where that is faster."""
+
+    def __init__(self, x: Tensor, w: Tensor) -> None:
+        super().__init__(x, w)
+        self.score_dtype = torch.float32
+
+    def scores(self, rows: slice, out: Tensor) -> Tensor:
+        x = self.x[rows].float()
+        for classes in slabs(len(self.w)):
+            torch.mm(x, self.w[classes].float().T, out=out[:, classes])
+        return out
+
+    def input_gradient(self, by: Tensor, out: Tensor) -> None:
+        out.zero_()
+        for classes in slabs(len(self.w)):
+            out.addmm_(by[:, classes], self.w[classes].float())
+
+    def weight_gradient(self, by: Tensor, rows: slice) -> None:
+        x = self.x[rows].float()
+        if self.dw is None:
+            self.dw = torch.mm(by.T, x)
+        else:
+            self.dw.addmm_(by.T, x)
+
+
+def projection(x: Tensor, w: Tensor) -> Projection:
+    """The products as this device does them best."""
+    if x.dtype not in (torch.float16, torch.bfloat16):
+        return Projection(x, w)
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.numel() * len(w) > _SMALL and rounds_fast():
+        return Rounded(x, w)
+    return Upcast(x, w)
+
+
+@functools.cache
+def rounds_fast() -> bool:
+    """Whether this CPU multiplies bfloat16 faster than float32: a probe of some milliseconds, once a process."""
+    taken: dict[torch.dtype, float] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (torch.ones(256, 512, dtype=dtype) for _ in range(2))
+        out = torch.empty(256, 256, dtype=dtype)
+        for _ in range(4):  # the first one sets the library up
+            start = time.perf_counter()
+            torch.mm(a, b.T, out=out)
+            taken[dtype] = min(taken.get(dtype, 1.0), time.perf_counter() - start)
+    return taken[torch.bfloat16] < taken[torch.float32]

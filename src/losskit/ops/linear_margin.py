@@ -1,0 +1,277 @@
+"""(own, rest) of a projection whose scores are never kept, and sums of row losses made of them: differentiable."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import linear_ops
+from .blocks import DEFAULT_MEMORY, slabs
+from .heads import Row, objective
+from .margin import margin
+
+__all__ = ["Head", "Projected", "Statistics", "linear_margin", "linear_total", "wants_gradient"]
+
+
+class Projected(NamedTuple):
+    """A projection and how its products become scores: softcap * tanh(scale * (input @ weight.T + bias) / softcap).
+
+    ``kept`` (N,) bool: the other rows are dropped before the first product; what they hold does not matter.
+    """
+
+    input: Tensor
+    """(N, D)"""
+    weight: Tensor
+    """(V, D), of the dtype of ``input``"""
+    bias: Tensor | None
+    """(V,)"""
+    target: Tensor
+    """(N,) class indices in [0, V)"""
+    kept: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+    memory: int = DEFAULT_MEMORY
+    """Bytes for scores and the row pass's own memory; one row is the least."""
+
+
+class Statistics(NamedTuple):
+    """Of each row, (N,) in float64; 0 for rows that are not kept."""
+
+    own: Tensor
+    rest: Tensor
+    drift: Tensor | None
+    """The sum of the scores times ``tilt``."""
+    entropy: Tensor | None
+    top: Tensor | None
+    """The class with the largest score (int64)."""
+
+
+class Head(NamedTuple):
+    """weight * head(own - rest) + z_loss * lse^2 + sum(tilt) * lse - tilt @ scores, summed over the rows."""
+
+    name: str
+    options: Sequence[float]
+    weight: Tensor
+    """(N,)"""
+    tilt: Tensor | None = None
+    """(V,)"""
+    z_loss: float = 0.0
+
+
+def linear_margin(call: Projected, *, tilt: Tensor | None = None, entropy: bool = False, top: bool = False) -> Statistics:
+    """The target's score and the log-sum-exp of the others, row by row, from blocks of scores that are not kept.
+
+    The backward pass computes the scores again: four products of N x V x D in all, three where the sum is what is
+    wanted (:func:`linear_total`). Differentiable twice and more, by torch.func too; the second derivative keeps N x V.
+    """
+    own, rest, drift, h, best = _apply(
+        _Rows,
+        call.input, call.weight, call.bias, call.target, call.kept, tilt,
+        call.scale, call.softcap or 0.0, call.memory, entropy, top,
+    )  # fmt: skip
+    return Statistics(own, rest, None if tilt is None else drift, h if entropy else None, best if top else None)
+
+
+def linear_total(call: Projected, head: Head) -> Tensor:
+    """The sum over rows of a head's objective, 0-d in float64, its gradient computed on the way: three products."""
+    needs = [t is not None and t.requires_grad for t in (call.input, call.weight, call.bias)]
+    total: Tensor = _apply(
+        _Total,
+        call.input, call.weight, call.bias, call.target, call.kept, head.tilt, head.weight,
+        head.name, list(head.options), head.z_loss, call.scale, call.softcap or 0.0, call.memory, needs,
+    )[0]  # fmt: skip
+    return total
+
+
+def wants_gradient(call: Projected, *others: Tensor | None) -> bool:
+    """Whether a gradient is wanted of the projection, and of nothing else: then :func:`linear_total` is the faster way."""
+    if not torch.is_grad_enabled() or any(t is not None and t.requires_grad for t in others):
+        return False
+    return any(t is not None and t.requires_grad for t in (call.input, call.weight, call.bias))
+
+
+def _apply(function: Any, *given: Any) -> Any:
+    """torch leaves ``apply`` untyped."""
+    return function.apply(*given)
+
+
+def _of(plain: Callable[..., Any], rest: Sequence[Any], options: Sequence[Any]) -> Callable[[Any, Any, Any], Any]:
+    def of(x: Tensor, w: Tensor, bias: Tensor | None) -> Any:
+        return plain(x, w, bias, *rest, *options)
+
+    return of
+
+
+def _plain_rows(
+    x: Tensor, w: Tensor, bias: Tensor | None, index: Tensor, kept: Tensor | None, tilt: Tensor | None,
+    scale: float, softcap: float, entropy: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """The same from scores that are kept: what higher derivatives differentiate."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    x = x.to(dtype) if kept is None else torch.where(kept.unsqueeze(-1), x.to(dtype), 0)
+    scores = x @ w.to(dtype).T
+    scores = scale * (scores if bias is None else scores + bias.to(dtype))
+    scores = softcap * torch.tanh(scores / softcap) if softcap else scores
+    found = [*margin(scores, index)]
+    if tilt is not None:
+        found.append((scores * tilt).sum(-1).double())
+    if entropy:
+        log_p = torch.log_softmax(scores, -1)
+        found.append(-torch.where(log_p == -torch.inf, 0, log_p.exp() * log_p).sum(-1).double())
+    return tuple(found if kept is None else (torch.where(kept, t, 0) for t in found))
+
+
+class _Rows(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*given: Any) -> Any:
+        return linear_ops.rows(*given)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:6], output[1], output[3])
+        ctx.options = inputs[6:9]
+        ctx.mark_non_differentiable(output[4])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        *call, rest, entropy = ctx.saved_tensors
+        needs = list(ctx.needs_input_grad[:3])
+        # Dynamo takes no Function inside a backward, and differentiates once
+        gradient = linear_ops.rows_gradient if torch.compiler.is_compiling() else functools.partial(_apply, _RowsGradient)
+        found = gradient(*grads[:4], rest, entropy, *call, *ctx.options, needs)
+        return *_wanted(found, call, needs), *(None,) * 8
+
+
+def _wanted(found: Sequence[Tensor], call: Sequence[Any], needs: Sequence[bool]) -> list[Tensor | None]:
+    """The gradients in the dtype of what they are gradients of, None where nobody asked."""
+    return [g.to(t.dtype) if need else None for g, t, need in zip(found, call[:3], needs, strict=True)]
+
+
+class _RowsGradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*given: Any) -> Any:
+        return linear_ops.rows_gradient(*given)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:4], *inputs[6:12])
+        ctx.options = (*inputs[12:14], inputs[5].numel() > 0)
+        ctx.needs = inputs[15]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        slopes, call = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        ups = [g for g, wanted in zip(slopes, (True, True, call[5] is not None, ctx.options[-1]), strict=True) if wanted]
+        back = _second(_of(_plain_rows, call[3:], ctx.options), call, ctx.needs, ups, grads)
+        by, (dx, dw, db) = iter(back[0]), back[1]
+        places = (True, True, call[5] is not None, ctx.options[-1])
+        return *(next(by) if wanted else None for wanted in places), None, None, dx, dw, db, *(None,) * 7
+
+
+def _second(plain: Any, call: Sequence[Any], needs: Sequence[bool], ups: Sequence[Tensor], grads: Sequence[Tensor]) -> Any:
+    """The vjp of the vjp of ``plain(x, w, bias)``: gradients of ``ups``, and of x, w, bias, for ``grads`` of the needed ones."""
+    chosen = [i for i, need in enumerate(needs) if need]
+
+    def first(ups: Sequence[Tensor], *primal: Tensor) -> tuple[Tensor, ...]:
+        def value(*primal: Tensor) -> Any:
+            every = [*call[:3]]
+            for i, t in zip(chosen, primal, strict=True):
+                every[i] = t
+            return plain(*every)
+
+        _, pull, *_ = torch.func.vjp(value, *primal)
+        pulled: tuple[Tensor, ...] = pull(tuple(ups))
+        return pulled
+
+    primal = [call[i] for i in chosen]
+    found, pull, *_ = torch.func.vjp(first, tuple(ups), *primal)
+    by_ups, *by_primal = pull(tuple(grads[i].to(t.dtype) for i, t in zip(chosen, found, strict=True)))
+    every: list[Tensor | None] = [None, None, None]
+    for i, t in zip(chosen, by_primal, strict=True):
+        every[i] = t
+    return by_ups, every
+
+
+def _plain_total(
+    x: Tensor, w: Tensor, bias: Tensor | None, index: Tensor, kept: Tensor | None, tilt: Tensor | None, weight: Tensor,
+    head: str, options: Sequence[float], z_loss: float, scale: float, softcap: float,
+) -> tuple[Tensor]:  # fmt: skip
+    own, rest, *drift = _plain_rows(x, w, bias, index, kept, tilt, scale, softcap, False)
+    row = Row(head, options, own, rest, weight.double(), 0.0, z_loss)
+    value = objective(row)
+    if tilt is not None:
+        value = value + tilt.double().sum() * torch.logaddexp(own, rest) - drift[0]
+    return ((value if kept is None else torch.where(kept, value, 0)).sum(),)
+
+
+class _Total(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*given: Any) -> Any:
+        return linear_ops.total(*given)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*output[1:], *inputs[:7])
+        ctx.options = inputs[7:12]
+        ctx.needs = inputs[13]
+        ctx.mark_non_differentiable(*output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        if torch.compiler.is_compiling():  # Dynamo takes no Function inside a backward, and differentiates once
+            found = _wanted([t * grads[0].to(t.dtype) for t in ctx.saved_tensors[:3]], ctx.saved_tensors[3:6], ctx.needs)
+        elif torch.is_grad_enabled():
+            found = _apply(_TotalGradient, grads[0], *ctx.saved_tensors, ctx.options, ctx.needs)
+            found = _wanted(found, ctx.saved_tensors[3:6], ctx.needs)
+        else:
+            found = _scaled(grads[0], ctx.saved_tensors, ctx.needs)
+        return *found, *(None,) * 11
+
+
+def _scaled(by: Tensor, saved: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor | None]:
+    """The saved gradients times a number, rounded once, in the dtype of the operands.
+
+    In place where the graph will not be used again: the weight gradient can be the largest tensor of a step.
+    """
+    again: bool = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore  # nothing public says so
+    found: list[Tensor | None] = []
+    for gradient, like, need in zip(saved[:3], saved[3:6], needs, strict=True):
+        if not need:
+            found.append(None)
+        elif gradient.dtype == like.dtype:
+            found.append(gradient * by.to(gradient.dtype) if again else gradient.mul_(by.to(gradient.dtype)))
+        else:
+            out = torch.empty_like(gradient, dtype=like.dtype)
+            for part in slabs(len(gradient), 1024):
+                torch.mul(gradient[part], by.to(gradient.dtype), out=out[part])
+            found.append(out)
+    return found
+
+
+class _TotalGradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(by: Tensor, dx: Tensor, dw: Tensor, db: Tensor, *others: Any) -> Any:
+        return dx * by.to(dx.dtype), dw * by.to(dw.dtype), db * by.to(db.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(inputs[0], *inputs[4:11])
+        ctx.options, ctx.needs = inputs[11], inputs[12]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        by, *call = ctx.saved_tensors
+        (by_ups,), every = _second(_of(_plain_total, call[3:], ctx.options), call, ctx.needs, (by,), grads)
+        return by_ups, None, None, None, *every, *(None,) * 6
