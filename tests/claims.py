@@ -111,7 +111,7 @@ def minimum(case: Case, *, constant: bool) -> float:
 
     From several starts, since a loss that gives up on outliers is flat far from the target.
     """
-    drawn, target = list(case.learnable().values()), case.tensors.get("target")
+    drawn, target = list(case.predicted().values()), case.tensors.get("target")
     starts = [[torch.zeros_like(t) for t in drawn], drawn]
     if target is not None and target.shape == drawn[0].shape:
         starts.append([target.to(drawn[0].dtype), *starts[0][1:]])
@@ -126,7 +126,7 @@ def descend(case: Case, start: list[Tensor]) -> float:
     )
 
     def filled() -> Tensor:
-        return case.replaced(**{n: v.expand(case.tensors[n].shape) for n, v in zip(case.learnable(), free, strict=True)}).value()
+        return case.replaced(**{n: v.expand(case.tensors[n].shape) for n, v in zip(case.predicted(), free, strict=True)}).value()
 
     def closure() -> Tensor:
         search.zero_grad()
@@ -156,7 +156,7 @@ def chance_is_what_zeros_give(card: Card, variant: Variant) -> None:
     case = hard(draw(card, variant, batch=(30,)))
     level = stated(card, card.chance, variant, **facts_of(case))
     if level is not None:
-        zeros = case.replaced(**{n: torch.zeros_like(t) for n, t in case.learnable().items()})
+        zeros = case.replaced(**{n: torch.zeros_like(t) for n, t in case.predicted().items()})
         same(zeros.value(), torch.tensor(level, dtype=torch.float64), 1e-9)
 
 

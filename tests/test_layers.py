@@ -26,7 +26,7 @@ MAY = {
 THIRD_PARTY = {
     "core": {"torch", "typing_extensions"},
     "ops": {"torch"},
-    "losses": {"torch"},
+    "losses": {"torch", "typing_extensions"},
     "explore": {"torch"},
     "api": set(),
     "__init__": set(),

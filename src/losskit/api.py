@@ -18,6 +18,8 @@ from .losses.class_weights import *
 from .losses.cross_entropy import *
 from .losses.crps import *
 from .losses.deviance import *
+from .losses.distillation import *
+from .losses.distillation_sparse import *
 from .losses.focal import *
 from .losses.huber import *
 from .losses.imbalance import *
@@ -36,3 +38,4 @@ from .losses.relative import *
 from .losses.robust import *
 from .losses.robust_named import *
 from .losses.segmentation import *
+from .losses.sequence import *
