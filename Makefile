@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all check lint types sizes verify docs bench clean
+.PHONY: help demo test test-all check lint types sizes verify docs bench bench-linear bench-gpu clean
 
 help:  ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -53,6 +53,12 @@ docs: $(VENV)/.dev  ## the documentation, into docs/_build/html
 
 bench: $(VENV)/.dev  ## ours against torch, side by side, into benchmarks/results
 	$(BIN)/python benchmarks/against_torch.py
+
+bench-linear: $(VENV)/.dev  ## linear cross-entropy beside its peers on CPU (about 20 minutes)
+	$(BIN)/python benchmarks/linear.py --shapes bars --table docs/guide/linear_cpu.md
+
+bench-gpu:  ## CUDA tests and benchmarks; WHEELS=folder of peers' wheels
+	benchmarks/gpu.sh $(WHEELS)
 
 clean:  ## remove what make made
 	rm -rf $(VENV) docs/_build docs/losses report.html
