@@ -13,7 +13,7 @@ from prose import Prose
 from sphinx.util.inspect import stringify_signature
 
 from losskit.core.card import Card, Level
-from losskit.core.domain import ClassIndex, Domain
+from losskit.core.domain import ClassIndex, Domain, Logits
 from losskit.explore.curves import curve
 
 __all__ = ["LAWS", "TASKS", "arguments", "index_page", "loss_page", "signature", "task_page"]
@@ -139,8 +139,12 @@ def _examples(card: Card) -> dict[str, tuple[Any, str]]:
         facts["prior"] = ([9, 1], "two classes, 9 to 1")
     else:
         facts["prior"] = (0.1, "one in ten is positive")
-    values = (0.0, 0.0, 0.0, 1.0) if getattr(target, "high", None) == 1 else _TARGETS
-    facts["target"] = (torch.tensor(values, dtype=torch.float64), f"targets {', '.join(f'{v:g}' for v in values)}")
+    if isinstance(target, Logits):
+        rows = "2, 0, 0 and 0, 1, 0"
+        facts["target"] = (torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64), f"a teacher's scores {rows}")
+    else:
+        values = (0.0, 0.0, 0.0, 1.0) if getattr(target, "high", None) == 1 else _TARGETS
+        facts["target"] = (torch.tensor(values, dtype=torch.float64), f"targets {', '.join(f'{v:g}' for v in values)}")
     fixed = {k: v for variant in reversed(card.variants) for k, v in variant.items() if isinstance(v, (int, float))}
     return facts | {k: (v, f"`{k}={v}`") for k, v in fixed.items()}
 
