@@ -42,7 +42,7 @@ class Projection:
 
     def __init__(self, x: Tensor, w: Tensor) -> None:
         self.x, self.w = x, w
-        self.score_dtype = x.dtype
+        self.score_dtype = self.result = x.dtype
         # the target's share is the largest term of a long sum: added last, it leaves the sum's rounding ten times smaller
         self.apart = x.device.type == "cpu"
         self.dw: Tensor | None = None
@@ -51,6 +51,10 @@ class Projection:
     def row_bytes(self) -> int:
         """Of the scores of one row."""
         return len(self.w) * self.score_dtype.itemsize
+
+    def block(self, rows: int) -> Tensor:
+        """Memory for the scores of so many rows, (rows, V)."""
+        return self.x.new_empty(rows, len(self.w), dtype=self.score_dtype)
 
     def scores(self, rows: slice, out: Tensor) -> Tensor:
         """The products of some rows with every class, (n, V)."""
@@ -110,7 +114,7 @@ class Upcast(Projection):
 
     def __init__(self, x: Tensor, w: Tensor) -> None:
         super().__init__(x, w)
-        self.score_dtype = torch.float32
+        self.score_dtype = self.result = torch.float32
 
     def scores(self, rows: slice, out: Tensor) -> Tensor:
         x = self.x[rows].float()
@@ -131,10 +135,44 @@ class Upcast(Projection):
             self.dw.addmm_(by.T, x)
 
 
+class Widened(Projection):
+    """bfloat16 operands whose products come in float32, as CUDA's tensor cores make them."""
+
+    def __init__(self, x: Tensor, w: Tensor) -> None:
+        super().__init__(x, w)
+        self.score_dtype = torch.float32
+
+    @property
+    def row_bytes(self) -> int:
+        return 4 * _aligned(len(self.w))
+
+    def block(self, rows: int) -> Tensor:
+        # rows that start at a multiple of 16 numbers are read and written 16 bytes at a time, by kernels and products
+        return self.x.new_empty(rows, _aligned(len(self.w)), dtype=torch.float32)[:, : len(self.w)]
+
+    def scores(self, rows: slice, out: Tensor) -> Tensor:
+        return torch.mm(self.x[rows], self.w.T, out_dtype=torch.float32, out=out)
+
+    def input_gradient(self, by: Tensor, out: Tensor) -> None:
+        torch.mm(by, self.w, out_dtype=torch.float32, out=out)
+
+    def weight_gradient(self, by: Tensor, rows: slice) -> None:
+        if self.dw is None:
+            self.dw = torch.mm(by.T, self.x[rows], out_dtype=torch.float32)
+        else:
+            torch.addmm(self.dw, by.T, self.x[rows], out_dtype=torch.float32, out=self.dw)
+
+
+def _aligned(classes: int) -> int:
+    return -(-classes // 16) * 16
+
+
 def projection(x: Tensor, w: Tensor) -> Projection:
     """The products as this device does them best."""
     if x.dtype not in (torch.float16, torch.bfloat16):
         return Projection(x, w)
+    if x.dtype == torch.bfloat16 and x.device.type == "cuda":
+        return Widened(x, w)  # float16 would lose the probabilities below 6e-8
     if x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.numel() * len(w) > _SMALL and rounds_fast():
         return Rounded(x, w)
     return Upcast(x, w)

@@ -30,7 +30,7 @@ class Row(NamedTuple):
     own: Tensor
     rest: Tensor
     weight: Tensor
-    smooth: float
+    smooth: Tensor | None
     z_loss: float
 
 
@@ -61,9 +61,9 @@ HEADS: dict[str, tuple[Head, Head]] = {"nll": (_nll, _nll_slope), "focal": (_foc
 def objective(row: Row) -> Tensor:
     """The value of each row, (n,)."""
     value = row.weight * HEADS[row.head][0](row.own - row.rest, row.options)
-    if row.smooth or row.z_loss:
+    if row.smooth is not None or row.z_loss:
         lse = torch.logaddexp(row.own, row.rest)
-        value = value + lse * (row.smooth + row.z_loss * lse)
+        value = value + lse * ((0.0 if row.smooth is None else row.smooth) + row.z_loss * lse)
     return value
 
 
@@ -72,7 +72,8 @@ def slopes(row: Row) -> Slopes:
     u = row.own - row.rest
     by_own = row.weight * HEADS[row.head][1](u, row.options)
     by_rest = -by_own
-    if row.smooth or row.z_loss:
-        pull = row.smooth + 2 * row.z_loss * torch.logaddexp(row.own, row.rest)
+    if row.smooth is not None or row.z_loss:
+        pull = 2 * row.z_loss * torch.logaddexp(row.own, row.rest)
+        pull = pull if row.smooth is None else pull + row.smooth
         by_own, by_rest = by_own + pull * torch.sigmoid(u), by_rest + pull * torch.sigmoid(-u)
     return Slopes(by_own, by_rest)

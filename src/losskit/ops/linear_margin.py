@@ -205,7 +205,7 @@ def _plain_total(
     head: str, options: Sequence[float], z_loss: float, scale: float, softcap: float,
 ) -> tuple[Tensor]:  # fmt: skip
     own, rest, *drift = _plain_rows(x, w, bias, index, kept, tilt, scale, softcap, False)
-    row = Row(head, options, own, rest, weight.double(), 0.0, z_loss)
+    row = Row(head, options, own, rest, weight.double(), None, z_loss)
     value = objective(row)
     if tilt is not None:
         value = value + tilt.double().sum() * torch.logaddexp(own, rest) - drift[0]
@@ -225,6 +225,7 @@ class _Total(torch.autograd.Function):
         ctx.options = inputs[7:12]
         ctx.needs = inputs[13]
         ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)  # or backward makes zeros of the size of every gradient
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:

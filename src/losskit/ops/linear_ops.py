@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from .heads import Row, objective, slopes
 from .rows import Coefficients, Found, sweep
 from .work import Sweep, Work
 
-__all__ = ["register", "rows", "rows_gradient", "total"]
+__all__ = ["rows", "rows_gradient", "total"]
 
 
 def _rows(
@@ -132,7 +133,7 @@ def _total(
     """Sum over rows of a head's objective less the drift along ``tilt``, and its gradients (empty where not needed)."""
     work = Work(x, w, bias, index, kept, tilt if softcap else None, scale, softcap, memory)
     weights = _chosen(weight, work.rows).double()
-    smooth = 0.0 if tilt is None else float(tilt.double().sum())
+    smooth = None if tilt is None else tilt.double().sum()
     value, own_by = torch.empty_like(work.own), torch.empty_like(work.own)
 
     def visit(at: slice, found: Found) -> Coefficients:
@@ -201,13 +202,19 @@ def _op(name: str) -> Any:
     return op
 
 
-def register(device: str, pass_over: Sweep) -> None:
-    """Give a device its own row pass."""
-    for name, op in (("rows", rows), ("rows_gradient", rows_gradient), ("total", total)):
-        op.register_kernel(device, _without_autocast(_BODIES[name], pass_over))
+@functools.cache
+def _cuda_pass() -> Sweep:
+    """Triton's row pass, the eager one where there is no Triton; loaded by the first call on CUDA."""
+    try:
+        from .triton.rows import sweep as fused
+    except ImportError:
+        return sweep
+    return fused
 
 
 rows, rows_gradient, total = _op("rows"), _op("rows_gradient"), _op("total")
+for _name, _each_op in (("rows", rows), ("rows_gradient", rows_gradient), ("total", total)):
+    _each_op.register_kernel("cuda", _without_autocast(_BODIES[_name], lambda *given: _cuda_pass()(*given)))
 
 
 def _gradients(x: Tensor, w: Tensor, needs: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:

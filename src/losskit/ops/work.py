@@ -12,10 +12,10 @@ from .rows import Coefficients, Form, Visit
 
 __all__ = ["Needs", "Sweep", "Work"]
 
-Sweep = Callable[..., None]
+Sweep = Callable[..., Tensor]
 Needs = tuple[bool, bool, bool]
 _PIECE = 256  # rows of lost digits at a time
-_FORWARD = 32 << 20  # scores at a time without a gradient: more is fresh memory, which costs as much as the arithmetic
+_FORWARD = 16 << 20  # scores at a time on CPU without a gradient: more is fresh memory, which costs as much as the arithmetic
 _GATHERED = 8 << 20  # bytes of gathered weight rows at a time
 
 
@@ -38,7 +38,7 @@ class Work:
         top: bool = False,
     ) -> None:
         self.full = len(x)
-        self.rows = None if kept is None or bool(kept.all()) else kept.nonzero().squeeze(1)
+        self.rows = None if kept is None else chosen(kept)
         x, index = (x, index) if self.rows is None else (x[self.rows], index[self.rows])
         self.x, self.w, self.bias, self.index = x, usable(w), bias, index
         self.scale, self.softcap, self.tilt, self.memory = scale, softcap or None, tilt, memory
@@ -46,16 +46,18 @@ class Work:
         dtype = torch.promote_types(x.dtype, torch.float32)
         limit = max(memory // 8, 1)
         self.form = Form(
-            dtype, scale, self.softcap, None, None if tilt is None else tilt.to(dtype), entropy, top,
-            True, Form.rows_at_a_time(len(w), dtype, limit), [],
+            dtype, self.products.result, scale, self.softcap, None, None if tilt is None else tilt.to(dtype), entropy, top,
+            Form.rows_at_a_time(len(w), dtype, limit), [],
         )  # fmt: skip
-        self.shift = 0.0
+        self.shift = x.new_zeros((), dtype=torch.float64)
         if bias is not None:
             wide = bias.double()
-            if not softcap and bool(wide.isfinite().any()):
-                self.shift = float(torch.where(wide.isfinite(), wide, -torch.inf).amax())
+            if not softcap:  # a common offset would take the digits of the float32 scores
+                finite = wide.isfinite()
+                highest = torch.where(finite, wide, -torch.inf).amax()
+                self.shift = torch.where(finite.any(), highest, 0)
             self.form.bias = (wide - self.shift).to(dtype)
-            self.shift *= scale
+            self.shift = self.shift * scale
         self.own, self.steep = self._targets()
 
     def _targets(self) -> tuple[Tensor, Tensor | None]:
@@ -73,22 +75,24 @@ class Work:
 
     def run(self, sweep: Sweep, visit: Visit, needs: Needs) -> tuple[Tensor, Tensor, Tensor]:
         """Visit every row, and gather the gradients of input, weight and bias that are needed; empty those that are not."""
-        self.form.gradient = gradient = any(needs)
-        memory = self.memory - self.form.rows * len(self.w) * self.form.dtype.itemsize
-        memory = memory if gradient else min(memory, _FORWARD * self.products.score_dtype.itemsize)
+        memory = self.memory
+        if self.x.device.type == "cpu":
+            memory -= self.form.rows * len(self.w) * self.form.dtype.itemsize
+            if not any(needs):  # of two bytes: half as many, measured best of 4M to 32M
+                memory = min(memory, (_FORWARD >> self.products.rounded) * self.products.score_dtype.itemsize)
         blocks = list(row_blocks(len(self.x), self.products.row_bytes, memory))
         wide = self.form.dtype
         dx = self.x.new_empty(self.x.shape if needs[0] else 0, dtype=wide)
         slope = self.w.new_zeros(len(self.w) if needs[2] else 0, dtype=wide)
-        block = self.x.new_empty(blocks[0].stop if blocks else 0, len(self.w), dtype=self.products.score_dtype)
+        block = self.products.block(blocks[0].stop if blocks else 0)
         for rows in blocks:
             part = self.products.scores(rows, block[: rows.stop - rows.start])
             low = _low(self.products, rows, part) if self.products.rounded else None
-            sweep(part, low, self.form, self.index[rows], _moved(visit, rows.start), slope if needs[2] else None)
+            by = sweep(part, low, self.form, self.index[rows], _moved(visit, rows.start), slope if needs[2] else None)
             if needs[0]:
-                self.products.input_gradient(part, dx[rows])
+                self.products.input_gradient(by, dx[rows])
             if needs[1]:
-                self.products.weight_gradient(part, rows)
+                self.products.weight_gradient(by, rows)
         dw = self.products.dw
         return dx, self.w.new_zeros(self.w.shape if needs[1] else 0, dtype=wide) if dw is None else dw, slope
 
@@ -141,6 +145,12 @@ class Work:
         if self.rows is None:
             return values
         return values.new_zeros(self.full, *values.shape[1:]).index_copy_(0, self.rows, values)
+
+
+def chosen(kept: Tensor) -> Tensor | None:
+    """The places of the rows that count, None for all: on CUDA the one wait of a call."""
+    rows = kept.nonzero().squeeze(1)
+    return None if len(rows) == len(kept) else rows
 
 
 def usable(w: Tensor) -> Tensor:
