@@ -65,6 +65,13 @@ def test_imports_point_downwards(path: Path) -> None:
             assert parts[0] in THIRD_PARTY[mine], f"{path.name} ({mine}) imports {name}"
 
 
+def test_triton_is_in_one_folder() -> None:
+    for path in SOURCE.rglob("*.py"):
+        if (SOURCE / "ops" / "triton") not in path.parents:
+            assert "import triton" not in path.read_text(), path
+            assert 'import_module("triton' not in path.read_text(), path
+
+
 def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 

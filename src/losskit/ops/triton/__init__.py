@@ -1,0 +1,1 @@
+"""Row passes in Triton: imported where a CUDA tensor meets them, and nowhere else."""
