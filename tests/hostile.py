@@ -18,6 +18,8 @@ LN2, LN4 = math.log(2), math.log(4)
 SCORES, INDEX = torch.zeros(3, 4), torch.tensor([0, 1, 2])
 FOUR, ONES, HALF = torch.zeros(4), torch.ones(4), torch.full((4,), 0.5)
 COUNTS = torch.tensor([8.0, 4.0, 2.0, 1.0])
+HIDDEN, HEAD = torch.zeros(3, 2), torch.zeros(4, 2)
+LISTED, HALVES = torch.tensor([[0, 1], [1, 2], [2, 3]]), torch.full((3, 2), -LN2)
 
 
 class Refused(NamedTuple):
@@ -56,6 +58,22 @@ def bce(target: object = FOUR, input: object = FOUR, **options: object) -> objec
 
 def focal(**options: object) -> object:
     return lk.focal_loss(SCORES, INDEX, **options)
+
+
+def lin(target: object = INDEX, input: object = HIDDEN, head: object = HEAD, **options: object) -> object:
+    return lk.linear_cross_entropy(input, head, target, **options)
+
+
+def lin_focal(target: object = INDEX, **options: object) -> object:
+    return lk.linear_focal_loss(HIDDEN, HEAD, target, **options)
+
+
+def told(target: object = INDEX, input: object = HIDDEN, head: object = HEAD, **options: object) -> object:
+    return -lk.linear_log_probs(input, head, target, **options).log_prob.mean()
+
+
+def sparse(index: object = LISTED, log_prob: object = HALVES, input: object = SCORES, **options: object) -> object:
+    return lk.sparse_kl_div_loss(input, index, log_prob, **options)
 
 
 def bits(*values: int) -> Tensor:
@@ -160,4 +178,115 @@ TYPES: list[Row] = [
     (lambda: lk.crps_gaussian_loss(FOUR, FOUR, log_scale=None), kind('"log_scale" must be a number or a Tensor')),
     (lambda: lk.rmse_loss(FOUR, FOUR, dim="0"), kind('"dim" must be an int, got str')),
     (lambda: lk.CrossEntropyLoss()(SCORES, INDEX, mask=INDEX == 0), kind('takes no "mask"')),
+]
+
+LINEAR: list[Row] = [
+    (lambda: lin(), LN4),
+    (lambda: lin(INDEX[:2]), shape('"target" has shape (2,), expected (3,) to fit "input" (3, 2)')),
+    (lambda: lin(INDEX[:, None]), shape("use target.squeeze(-1)")),
+    (lambda: lin(head=HEAD.T), shape('"linear_weight" has shape (2, 4), expected (2, 2)')),
+    (lambda: lin(head=HEAD[0]), shape('"linear_weight" has shape (2,), expected (C, D)')),
+    (lambda: lin(head=HEAD[:0]), shape("at least one class")),
+    (lambda: lin(input=torch.tensor(0.0)), shape('"input" has shape (), expected (*, D)')),
+    (lambda: lin(linear_bias=ONES[:3]), shape('"linear_bias" has shape (3,), expected (4,)')),
+    (lambda: lin(weight=ONES[:3]), shape('"weight" has shape (3,), expected (4,)')),
+    (lambda: lin(INDEX.double()), shape('"target" has shape (3,), expected (3, 4)')),
+    (lambda: told(INDEX[:2]), shape('"target" has shape (2,)')),
+    (lambda: lin(torch.tensor(1), HIDDEN[0]), LN4),
+    (lambda: lin(input=HIDDEN.numpy()), kind('"input" must be a Tensor')),
+    (lambda: lin(INDEX.tolist()), kind('"target" must be a Tensor')),
+    (lambda: lin(INDEX == 0), kind('"target" has dtype torch.bool')),
+    (lambda: lin(input=HIDDEN.long()), kind("use input.float()")),
+    (lambda: lin(input=HIDDEN.to(torch.complex64)), kind("real numbers only")),
+    (lambda: lin(input=HIDDEN.to_sparse()), kind("use input.to_dense()")),
+    (lambda: lin(head=HEAD.double()), kind('"linear_weight" has dtype torch.float64, expected torch.float32')),
+    (lambda: lin(head=HEAD.half()), kind("use linear_weight.to(input.dtype)")),
+    (lambda: lin(input=HIDDEN.half()), LN4),
+    (lambda: lin(linear_bias=FOUR.double()), kind('"linear_bias" has dtype torch.float64')),
+    (lambda: lin(linear_bias=0.0), kind('"linear_bias" must be a Tensor')),
+    (lambda: lin(head=HEAD.to("meta")), value('"linear_weight" is on meta, expected cpu')),
+    (lambda: lin(torch.tensor([0, 4, 1])), place('"target" is 4 at index 1, expected a class in [0, 4)')),
+    (lambda: lin(torch.tensor([0, -1, 1])), place('"target" is -1 at index 1')),
+    (lambda: lin(torch.tensor([0, -1, 9]), ignore_index=-1), place('"target" is 9 at index 2')),
+    (lambda: lin_focal(bits(0, 200, 1)), place('"target" is 200 at index 1')),
+    (lambda: told(INDEX + 2), place('"target" is 4 at index 2')),
+    (lambda: lin(bits(0, 255, 1), ignore_index=255), LN4),
+    (lambda: lin(INDEX, ignore_index=2), LN4),
+    (lambda: lin(INDEX * 0 - 100), 0.0),
+    (lambda: lin(INDEX[:0], HIDDEN[:0]), 0.0),
+    (lambda: lin(SCORES + 2), value('"target" is 2 at index (0, 0), expected [0, 1]')),
+    (lambda: lin(SCORES + 0.25, softcap=3.0), value('"softcap" takes class indices')),
+    (lambda: lin(SCORES + 0.25), LN4),
+    (lambda: lin(input=HIDDEN * NAN), NAN),
+    (lambda: lin(linear_bias=first(INF)), NAN),
+    (lambda: lin(linear_bias=first(-INF)), INF),
+    (lambda: lin(INDEX * 0, linear_bias=first(-INF)), math.log(3)),
+    (lambda: lin(weight=first(-1)), value('"weight" is -1 at index 1')),
+    (lambda: lin(weight=first(NAN)), value('"weight" is nan at index 1')),
+    (lambda: lin(weight=FOUR), 0.0),
+    (lambda: lin(weight=[1, 1, 1, 1]), kind('"weight" must be a Tensor')),
+    (lambda: lin(memory=True), kind('"memory" must be an int, got bool')),
+    (lambda: lin(memory="1GB"), kind('"memory" must be an int, got str')),
+    (lambda: lin(memory=1.5), kind('"memory" must be an int, got float')),
+    (lambda: lin(memory=0), value('"memory" must be >= 1, got 0')),
+    (lambda: lin(memory=-1), value('"memory" must be >= 1, got -1')),
+    (lambda: lin(memory=1), LN4),
+    (lambda: lin(memory=2**62), LN4),
+    (lambda: lin(memory=2**80), value('"memory"')),
+    (lambda: told(memory=10**400), value('"memory"')),
+    (lambda: lin(label_smoothing=1.5), value('"label_smoothing" must be in [0, 1], got 1.5')),
+    (lambda: lin(label_smoothing=ONES[0]), kind('"label_smoothing" must be a number, got Tensor')),
+    (lambda: lin(label_smoothing=1), LN4),
+    (lambda: lin(z_loss=NAN), value('"z_loss" must be >= 0, got nan')),
+    (lambda: lin(z_loss=INF), value('"z_loss" must be finite')),
+    (lambda: lin(z_loss=10**400), value('"z_loss" must be finite')),
+    (lambda: lin(z_loss=1), LN4 + LN4**2),
+    (lambda: lin(logit_scale=0), value('"logit_scale" must be > 0, got 0')),
+    (lambda: lin(logit_scale=10**400), value('"logit_scale" must be finite')),
+    (lambda: lin(logit_scale=torch.nn.Parameter(ONES[0])), kind('"logit_scale" must be a number, got Parameter')),
+    (lambda: lin(softcap=NAN), value('"softcap" must be > 0, got nan')),
+    (lambda: lin(softcap=INF), value('"softcap" must be finite')),
+    (lambda: lin(softcap="30"), kind('"softcap" must be a number, got str')),
+    (lambda: lin(reduction="avg"), value('"reduction" must be')),
+    (lambda: lin(reduction=["mean"]), value('"reduction" must be')),
+    (lambda: lin(normalizer=0), INF),
+    (lambda: lin(normalizer=torch.tensor(0)), INF),
+    (lambda: lin(normalizer=NAN), value('"normalizer" must be >= 0, got nan')),
+    (lambda: lin(normalizer=6), LN4 / 2),
+    (lambda: lin(ignore_index=None), kind('"ignore_index" must be an int')),
+    (lambda: lin(ignore_index=2**80), value('"ignore_index"')),
+    (lambda: lin_focal(gamma=-1), value('"gamma" must be >= 0')),
+    (lambda: lin_focal(gamma=1e6), 0.0),
+    (lambda: lin_focal(weight=2.0), kind('"weight" must be a Tensor')),
+    (lambda: told(entropy=1), kind('"entropy" must be True or False')),
+    (lambda: told(input=HIDDEN * NAN), NAN),
+    (lambda: lk.linear_log_probs(HIDDEN * NAN, HEAD, INDEX).argmax[2], 0.0),
+    (lambda: lk.parts(lk.linear_log_probs, HIDDEN, HEAD, INDEX), kind("losskit")),
+    (lambda: lk.kl_div_loss(SCORES, SCORES[:, :3]), shape('"target" has shape (3, 3), expected (3, 4)')),
+    (lambda: lk.kl_div_loss(SCORES, INDEX), kind('"target" has dtype torch.int64')),
+    (lambda: lk.kl_div_loss(SCORES, SCORES, direction="fwd"), value('"direction" must be')),
+    (lambda: lk.kl_div_loss(SCORES, SCORES, reduction="batchmean"), value('"reduction" must be')),
+    (lambda: lk.kl_div_loss(SCORES, SCORES, temperature=0), value('"temperature" must be > 0')),
+    (lambda: lk.kl_div_loss(SCORES, SCORES, temperature=1e300), value('"temperature"')),
+    (lambda: lk.js_div_loss(SCORES, SCORES, beta=1), value('"beta" must be in (0, 1), got 1')),
+    (lambda: lk.js_div_loss(SCORES, SCORES, mask=ONES[:3]), kind('"mask" has dtype torch.float32')),
+    (lambda: sparse(), LN2),
+    (lambda: sparse(LISTED.float()), kind('"index" has dtype torch.float32, expected integers')),
+    (lambda: sparse(LISTED + 1), place('"index" is 4 at index (2, 1)')),
+    (lambda: sparse(LISTED * 0), value("listed twice")),
+    (lambda: sparse(LISTED[:, :0], HALVES[:, :0]), shape("at least one class")),
+    (lambda: sparse(LISTED, HALVES[:, :1]), shape('"log_prob" has shape (3, 1), expected (3, 2)')),
+    (lambda: sparse(LISTED, -HALVES), value("sums to 4 in probability")),
+    (lambda: sparse(LISTED, HALVES * NAN), NAN),
+    (lambda: sparse(LISTED - 9, HALVES * INF), 0.0),
+    (lambda: sparse(tail="Bucket"), value('"tail" must be')),
+    (lambda: lk.shift_targets(torch.tensor(1)), shape('"labels" has shape (), expected (*, T)')),
+    (lambda: lk.shift_targets(INDEX == 0), kind('"labels" has dtype torch.bool')),
+    (lambda: lk.shift_targets(INDEX, ignore_index=2**53 + 1)[-1] - 2**53, 1.0),
+    (lambda: lk.shift_targets(INDEX, ignore_index=2**80), value('"ignore_index"')),
+    (lambda: lk.shift_targets(INDEX, document=ONES[:3]), kind('"document" has dtype torch.float32')),
+    (lambda: lk.count_valid([0, 1]), kind('"target" must be a Tensor')),
+    (lambda: lk.count_valid(INDEX, ignore_index=-(2**80)), value('"ignore_index"')),
+    (lambda: lk.count_valid(bits(0, 156, 200)), 3.0),
+    (lambda: lk.count_valid(torch.tensor([1, -100], dtype=torch.int8), ignore_index=156), 2.0),
 ]

@@ -13,8 +13,11 @@ import losskit as lk
 from hostile import (
     COUNTS,
     FOUR,
+    HEAD,
+    HIDDEN,
     INDEX,
     INF,
+    LINEAR,
     LN2,
     LN4,
     NAN,
@@ -207,7 +210,7 @@ MORE: list[Row] = [
     (lambda: lk.CrossEntropyLoss(ONES), kind("keyword")),
 ]
 
-QUOTED = SHAPES + TYPES + TARGETS + OPTIONS + MORE[:-1]
+QUOTED = SHAPES + TYPES + TARGETS + OPTIONS + LINEAR + MORE[:-1]
 ROWS = QUOTED + SIGNATURES + MORE[-1:]
 
 
@@ -246,6 +249,20 @@ def test_meta_tensors_have_a_shape_and_no_value() -> None:
     value = lk.cross_entropy(SCORES.to("meta"), INDEX.to("meta"))
     assert value.shape == ()
     assert value.device.type == "meta"
+
+
+def test_meta_tensors_go_through_the_fused_heads() -> None:
+    hidden, head, target, soft = (t.to("meta") for t in (HIDDEN, HEAD, INDEX, SCORES))
+    for loss in (
+        lk.linear_cross_entropy(hidden, head, target),
+        lk.linear_cross_entropy(hidden, head, target, label_smoothing=0.1, reduction="none").sum(),
+        lk.linear_cross_entropy(hidden, head, soft),
+        lk.linear_focal_loss(hidden, head, target),
+        lk.linear_log_probs(hidden, head, target, entropy=True).log_prob.sum(),
+        lk.kl_div_loss(soft, soft),
+        lk.count_valid(lk.shift_targets(target)),
+    ):
+        assert (loss.shape, loss.device.type) == ((), "meta")
 
 
 def test_a_refused_call_leaves_its_tensors_alone() -> None:

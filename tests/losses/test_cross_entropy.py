@@ -285,3 +285,15 @@ def test_what_is_given_at_the_call_takes_precedence() -> None:
     module = CrossEntropyLoss(weight=torch.tensor([1.0, 3.0]), normalizer=10.0)
     value = module(torch.zeros(2, 2), torch.tensor([0, 1]), weight=torch.ones(2), normalizer=4.0)
     assert value.item() == pytest.approx(2 * LN2 / 4)
+
+
+def test_smoothing_asks_nothing_of_a_ruled_out_class_that_counts_nothing() -> None:
+    scores = torch.tensor([[1.0, 2.0, -math.inf], [0.5, -1.0, -math.inf]], dtype=torch.float64, requires_grad=True)
+    labels, weight = torch.tensor([0, 1]), torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64)
+    loss = cross_entropy(scores, labels, weight=weight, label_smoothing=0.3)
+    log_p = scores.detach()[:, :2].log_softmax(-1)
+    wanted = weight[:2] * (0.7 * torch.eye(2, dtype=torch.float64) + 0.1)
+    assert float(loss.detach()) == pytest.approx(float(-(wanted * log_p).sum() / 3))
+    (slope,) = torch.autograd.grad(loss, scores)
+    assert slope.isfinite().all()
+    assert slope[:, :2].all()

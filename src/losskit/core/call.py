@@ -17,9 +17,11 @@ _INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.
 
 
 def whole_number(name: str, value: object) -> None:
-    """Raise unless ``value`` is an int."""
+    """Raise unless ``value`` is an int that a tensor can hold."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f'"{name}" must be an int, got {type(value).__name__}')
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f'"{name}" must fit in 64 bits, got an int of {value.bit_length()} bits')
 
 
 def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_index: int | None, class_dim: int) -> None:

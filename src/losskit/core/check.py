@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -86,8 +87,8 @@ def at_least(name: str, value: float, low: float, *, strict: bool = False, finit
     value = _number(name, value)
     if not (value > low if strict else value >= low):
         raise ValueError(f'"{name}" must be {">" if strict else ">="} {low:g}, got {value!r}')
-    if finite and math.isinf(value):
-        raise ValueError(f'"{name}" must be finite, got {value!r}')
+    if finite and value > sys.float_info.max:  # math.isinf takes no symbolic number of torch.compile(dynamic=True)
+        raise ValueError(f'"{name}" must be finite, got {"inf" if value == math.inf else "an int beyond all floats"}')
 
 
 def between(name: str, value: float, low: float, high: float, *, strict: bool = False) -> None:

@@ -140,6 +140,7 @@ def _of_every_class(input: Tensor, lse: Tensor, weight: Tensor | None, row: Tens
     scores = input if row is None else torch.where(row.unsqueeze(-1) != 0, input, 0)
     if weight is None:
         return lse - scores.mean(-1)
+    scores = torch.where(weight == 0, 0, scores)  # a class that is ruled out and counts nothing: 0 times -inf
     return weight.mean() * lse - (scores * weight).mean(-1)
 
 

@@ -102,8 +102,8 @@ def focal_loss(
 
 def focus(wrong: Tensor, gamma: float) -> Tensor:
     """sigmoid(wrong)^gamma, whose gradient is finite also for 0 < gamma < 1 where the sigmoid is 0."""
-    # as a power of the sigmoid its gradient is 0^(gamma - 1) * 0 = NaN there
-    return torch.exp(gamma * F.logsigmoid(wrong))
+    # as a power of the sigmoid its gradient is 0^(gamma - 1) * 0 = NaN there; a target that is ruled out is inf wrong
+    return torch.exp(gamma * F.logsigmoid(wrong.clamp(max=800)))
 
 
 class FocalLoss(Loss, function=focal_loss):

@@ -169,7 +169,7 @@ def _drift(x: Tensor, w: Tensor, bias: Tensor | None, tilt: Tensor, kept: Tensor
     x = x if kept is None else torch.where(kept.unsqueeze(-1), x, 0)
     dtype = torch.promote_types(w.dtype, torch.float32)
     drift = product(x.double(), product(tilt.to(dtype), w.to(dtype)).double())
-    return drift if bias is None else drift + product(tilt, bias.double())
+    return drift if bias is None else drift + torch.where(tilt == 0, 0, tilt * bias.double()).sum()
 
 
 def _of_probabilities(
@@ -187,16 +187,30 @@ def _of_probabilities(
     counts = None if weight is None else (wanted * weight.to(rows.dtype)).sum(-1)
     wanted = torch.lerp(wanted, wanted.new_full((), 1 / classes), label_smoothing) if label_smoothing else wanted
     wanted = wanted if weight is None else wanted * weight.to(rows.dtype)
+    # one cast for both ways to each operand: their gradients cancel, and are rounded once, after they have met
+    bias = None if call.bias is None else call.bias.to(rows.dtype)
+    call = call._replace(input=call.input.to(rows.dtype), weight=call.weight.to(rows.dtype), bias=bias)
     own, rest, *_ = linear_margin(call)
     lse = torch.logaddexp(own, rest)
     top = call.target.unsqueeze(-1)
     first, others = wanted.gather(-1, top).squeeze(-1), wanted.scatter(-1, top, 0)
-    scores = (call.input.to(rows.dtype) * product(others, call.weight.to(rows.dtype))).sum(-1)
-    scores = call.scale * (scores if call.bias is None else scores + product(others, call.bias.to(rows.dtype)))
-    value = first * -F.logsigmoid(own - rest) + others.sum(-1) * lse - scores
+    scores = (call.input * product(others, call.weight)).sum(-1).double()
+    added, level = (0.0, 0.0) if bias is None else _of_bias(bias, others)
+    scores = call.scale * (scores + added)
+    value = first * -F.logsigmoid(own - rest) + others.sum(-1) * (lse - call.scale * level) - scores
     value = value + z_loss * lse**2 if z_loss else value
     shaped = None if counts is None else counts.reshape(rows.shape)
     return reduce(value.to(rows.dtype).reshape(rows.shape), None, reduction, normalizer, counts=shaped)
+
+
+def _of_bias(bias: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """wanted @ (bias - level), (N,), and the level, an offset that would take its digits; -inf costs where it is wanted."""
+    wide = bias.double()
+    level = wide.detach().nan_to_num(-torch.inf, -torch.inf, -torch.inf).amax()
+    level = torch.where(level == -torch.inf, 0, level)
+    out = wide == -torch.inf
+    added = product(wanted, torch.where(out, 0, wide - level).to(wanted.dtype))
+    return torch.where(product(wanted, out.to(wanted.dtype)) > 0, -torch.inf, added), level
 
 
 class LinearCrossEntropyLoss(Loss, function=linear_cross_entropy):

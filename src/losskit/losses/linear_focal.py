@@ -16,6 +16,7 @@ from ..core.reduce import Reduction, reduce, reduce_total
 from ..ops.linear_call import linear_rows
 from ..ops.linear_margin import Head, linear_margin, linear_total, wants_gradient
 from ..ops.margin import row_weight
+from .focal import focus
 
 __all__ = ["LinearFocalLoss", "linear_focal_loss"]
 
@@ -114,8 +115,7 @@ def linear_focal_loss(
         total = linear_total(rows.call, Head("focal", (float(gamma),), each))
         return reduce_total(total.to(rows.dtype), each.sum(), reduction, normalizer)
     own, rest, *_ = linear_margin(rows.call)
-    # as a power of the sigmoid its gradient is NaN for gamma < 1 where 1 - p is 0
-    value = torch.exp(gamma * F.logsigmoid(rest - own)) * -F.logsigmoid(own - rest)
+    value = focus(rest - own, gamma) * -F.logsigmoid(own - rest)
     shaped = None if counts is None else counts.reshape(rows.shape)
     return reduce(value.to(rows.dtype).reshape(rows.shape), shaped, reduction, normalizer)
 

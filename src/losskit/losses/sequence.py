@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.call import verify, whole_number
@@ -48,7 +47,7 @@ def shift_targets(labels: Tensor, *, document: Tensor | None = None, ignore_inde
 
 def _next(value: Tensor, last: int) -> Tensor:
     """Each position's successor, and ``last`` at the end."""
-    return F.pad(value, (0, 1), value=last)[..., 1:]
+    return torch.cat([value[..., 1:], torch.full_like(value[..., :1], last)], -1)  # F.pad takes ``last`` through a float
 
 
 def count_valid(target: Tensor, *, ignore_index: int = -100) -> Tensor:
@@ -78,4 +77,4 @@ def count_valid(target: Tensor, *, ignore_index: int = -100) -> Tensor:
     """
     whole_number("ignore_index", ignore_index)
     verify({"target": _TARGET}, {"target": target}, None, -1)
-    return (target != ignore_index).sum()
+    return (target.long() != ignore_index).sum()  # -100 is 156 in uint8

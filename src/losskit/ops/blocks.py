@@ -23,9 +23,12 @@ def row_blocks(rows: int, row_bytes: int, memory: int) -> Iterator[slice]:
     if not rows:
         return
     count = -(-rows // min(rows, max(1, memory // max(row_bytes, 1))))
-    size = -(-rows // count)
-    for start in range(0, rows, size):
-        yield slice(start, min(start + size, rows))
+    size, larger = divmod(rows, count)
+    start = 0
+    for i in range(count):  # the larger ones first: a buffer is made for the first
+        stop = start + size + (i < larger)
+        yield slice(start, stop)
+        start = stop
 
 
 def slabs(classes: int, size: int = _SLAB) -> Iterator[slice]:

@@ -15,6 +15,9 @@ from torch import Tensor
 __all__ = ["HEADS", "Row", "Slopes", "objective", "slopes"]
 
 
+_FAR = 800.0  # sigmoid(-_FAR) is 0 in float64: a target that is ruled out must not make 0 * inf of it
+
+
 class Slopes(NamedTuple):
     """The derivatives of a row's objective, each (n,)."""
 
@@ -45,12 +48,12 @@ def _nll_slope(u: Tensor, options: Sequence[float]) -> Tensor:
 
 def _focal(u: Tensor, options: Sequence[float]) -> Tensor:
     """-(1 - p)^gamma log p; as a power of the sigmoid its gradient is NaN for gamma < 1 where 1 - p is 0."""
-    return torch.exp(options[0] * F.logsigmoid(-u)) * -F.logsigmoid(u)
+    return torch.exp(options[0] * F.logsigmoid((-u).clamp(max=_FAR))) * -F.logsigmoid(u)
 
 
 def _focal_slope(u: Tensor, options: Sequence[float]) -> Tensor:
     faded = torch.exp(options[0] * F.logsigmoid(-u))
-    return -faded * (torch.sigmoid(-u) - options[0] * torch.sigmoid(u) * F.logsigmoid(u))
+    return -faded * (torch.sigmoid(-u) - options[0] * torch.sigmoid(u) * F.logsigmoid(u.clamp(min=-_FAR)))
 
 
 Head = Callable[[Tensor, Sequence[float]], Tensor]

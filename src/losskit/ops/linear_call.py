@@ -50,7 +50,7 @@ def linear_rows(
     at_least("logit_scale", logit_scale, 0, strict=True)
     if softcap is not None:
         at_least("softcap", softcap, 0, strict=True)
-    rows = input.reshape(-1, input.shape[-1])
+    rows = input.reshape(input.shape[:-1].numel(), input.shape[-1])  # -1 is ambiguous without features
     dtype = torch.promote_types(input.dtype, torch.float32)
     index, counts = class_rows(target.reshape(-1), len(linear_weight), ignore_index, dtype)
     weight, bias = (_like(n, t, input) for n, t in (("linear_weight", linear_weight), ("linear_bias", linear_bias)))
@@ -61,6 +61,8 @@ def linear_rows(
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a @ b in the operands' own dtype, also under autocast."""
+    if not torch.amp.is_autocast_available(a.device.type):  # meta
+        return a @ b
     with torch.autocast(a.device.type, enabled=False):
         return a @ b
 

@@ -68,22 +68,24 @@ def linear_margin(call: Projected, *, tilt: Tensor | None = None, entropy: bool 
     The backward pass computes the scores again: four products of N x V x D in all, three where the sum is what is
     wanted (:func:`linear_total`). Differentiable twice and more, by torch.func too; the second derivative keeps N x V.
     """
-    own, rest, drift, h, best = _apply(
-        _Rows,
-        call.input, call.weight, call.bias, call.target, call.kept, tilt,
-        call.scale, call.softcap or 0.0, call.memory, entropy, top,
-    )  # fmt: skip
+    given = (call.input, call.weight, call.bias, call.target, call.kept, tilt)
+    if tilt is not None and tilt.requires_grad and not top:  # the op has no gradient of it
+        own, rest, drift, *h = _plain_rows(*given, call.scale, call.softcap or 0.0, entropy)
+        return Statistics(own, rest, drift, h[0] if h else None, None)
+    own, rest, drift, h, best = _run(
+        _Rows, linear_ops.rows, call, (*given, call.scale, call.softcap or 0.0, call.memory, entropy, top)
+    )
     return Statistics(own, rest, None if tilt is None else drift, h if entropy else None, best if top else None)
 
 
 def linear_total(call: Projected, head: Head) -> Tensor:
     """The sum over rows of a head's objective, 0-d in float64, its gradient computed on the way: three products."""
     needs = [t is not None and t.requires_grad for t in (call.input, call.weight, call.bias)]
-    total: Tensor = _apply(
-        _Total,
+    given = (
         call.input, call.weight, call.bias, call.target, call.kept, head.tilt, head.weight,
         head.name, list(head.options), head.z_loss, call.scale, call.softcap or 0.0, call.memory, needs,
-    )[0]  # fmt: skip
+    )  # fmt: skip
+    total: Tensor = _run(_Total, linear_ops.total, call, given)[0]
     return total
 
 
@@ -92,6 +94,11 @@ def wants_gradient(call: Projected, *others: Tensor | None) -> bool:
     if not torch.is_grad_enabled() or any(t is not None and t.requires_grad for t in others):
         return False
     return any(t is not None and t.requires_grad for t in (call.input, call.weight, call.bias))
+
+
+def _run(function: Any, op: Any, call: Projected, given: tuple[Any, ...]) -> Any:
+    # Dynamo fails at mark_non_differentiable where no gradient is wanted; in eager mode the Function makes jvp raise
+    return op(*given) if torch.compiler.is_compiling() and not wants_gradient(call) else _apply(function, *given)
 
 
 def _apply(function: Any, *given: Any) -> Any:
@@ -229,14 +236,22 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        if grads[0] is None:
+            return (None,) * 14
         if torch.compiler.is_compiling():  # Dynamo takes no Function inside a backward, and differentiates once
             found = _wanted([t * grads[0].to(t.dtype) for t in ctx.saved_tensors[:3]], ctx.saved_tensors[3:6], ctx.needs)
-        elif torch.is_grad_enabled():
+        elif torch.is_grad_enabled() or _batched(grads[0]):
             found = _apply(_TotalGradient, grads[0], *ctx.saved_tensors, ctx.options, ctx.needs)
             found = _wanted(found, ctx.saved_tensors[3:6], ctx.needs)
         else:
             found = _scaled(grads[0], ctx.saved_tensors, ctx.needs)
         return *found, *(None,) * 11
+
+
+def _batched(by: Tensor) -> bool:
+    """Whether autograd runs a batch of backward passes at once (is_grads_batched), which takes nothing in place."""
+    found: bool = torch._C._functorch.is_legacy_batchedtensor(by)  # pyright: ignore  # nothing public says so
+    return found
 
 
 def _scaled(by: Tensor, saved: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor | None]:

@@ -45,10 +45,11 @@ def _rows(
         if found.drift is not None:
             drift[at] = found.drift
         if found.top is not None and found.peak is not None:
-            best[at] = torch.where(found.peak > work.own[at], found.top, work.index[at])
+            best[at] = torch.where(work.own[at] >= found.peak, work.index[at], found.top)
 
     work.run(pass_over, visit, (False, False, False))
     own, whole = work.own + work.shift, rest + work.shift
+    drift = drift if tilt is None else drift + work.shift * tilt.double().sum()
     h = _entropy(work.own, rest, spread) if entropy else spread
     return (
         work.scattered(own),

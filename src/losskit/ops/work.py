@@ -75,7 +75,10 @@ class Work:
 
     def run(self, sweep: Sweep, visit: Visit, needs: Needs) -> tuple[Tensor, Tensor, Tensor]:
         """Visit every row, and gather the gradients of input, weight and bias that are needed; empty those that are not."""
-        memory = self.memory
+        memory, piece = self.memory, 0
+        if self.products.rounded:
+            piece = min(_PIECE, self.memory // 8 // self.products.row_bytes)
+            memory -= max(piece, self.form.rows) * self.products.row_bytes
         if self.x.device.type == "cpu":
             memory -= self.form.rows * len(self.w) * self.form.dtype.itemsize
             if not any(needs):  # of two bytes: half as many, measured best of 4M to 32M
@@ -87,7 +90,7 @@ class Work:
         block = self.products.block(blocks[0].stop if blocks else 0)
         for rows in blocks:
             part = self.products.scores(rows, block[: rows.stop - rows.start])
-            low = _low(self.products, rows, part) if self.products.rounded else None
+            low = _low(self.products, rows, part, piece) if self.products.rounded else None
             by = sweep(part, low, self.form, self.index[rows], _moved(visit, rows.start), slope if needs[2] else None)
             if needs[0]:
                 self.products.input_gradient(by, dx[rows])
@@ -134,7 +137,7 @@ class Work:
             slope += (k * len(self.x) * wide).to(slope.dtype)
         drift = sum_x @ mean
         if self.bias is not None:
-            drift = drift + len(self.x) * (wide @ self.bias.double())
+            drift = drift + len(self.x) * torch.where(wide == 0, 0, wide * self.bias.double()).sum()
         return drift * self.scale
 
     def _gathered_rows(self) -> int:
@@ -160,14 +163,14 @@ def usable(w: Tensor) -> Tensor:
     )
 
 
-def _low(products: Projection, block: slice, high: Tensor) -> Callable[[slice], Tensor]:
+def _low(products: Projection, block: slice, high: Tensor, count: int) -> Callable[[slice], Tensor]:
     """The digits that rounding took from a block, some hundred rows at a time, on demand."""
     held: list[tuple[slice, Tensor]] = []
 
     def low(rows: slice) -> Tensor:
         if not held or rows.stop > held[0][0].stop:
             held.clear()
-            piece = slice(rows.start, min(max(rows.start + _PIECE, rows.stop), len(high)))
+            piece = slice(rows.start, min(max(rows.start + count, rows.stop), len(high)))
             held.append((piece, products.low(slice(block.start + piece.start, block.start + piece.stop), high[piece])))
         piece, digits = held[0]
         return digits[rows.start - piece.start : rows.stop - piece.start]
