@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import at_least, between
+from ..core.check import at_least, between, choice
 from ..core.domain import CLASS_WEIGHT, ClassTarget, Distribution, LinearWeight, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, reduce_total
@@ -115,6 +115,7 @@ def linear_cross_entropy(
         >>> losskit.linear_cross_entropy(torch.zeros(2, 8), torch.randn(50, 8), torch.tensor([3, -100]))  # ln 50
         tensor(3.9120)
     """
+    choice("reduction", reduction, ("none", "mean", "sum"))
     between("label_smoothing", label_smoothing, 0, 1)
     at_least("z_loss", z_loss, 0)
     soft = target.is_floating_point()

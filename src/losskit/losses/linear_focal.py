@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import at_least
+from ..core.check import at_least, choice
 from ..core.domain import CLASS_WEIGHT, ClassIndex, LinearWeight, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, reduce_total
@@ -103,6 +103,7 @@ def linear_focal_loss(
         >>> losskit.linear_focal_loss(torch.zeros(1, 8), torch.randn(2, 8), torch.tensor([0]))  # (1/2)^2 ln 2
         tensor(0.1733)
     """
+    choice("reduction", reduction, ("none", "mean", "sum"))
     at_least("gamma", gamma, 0)
     rows = linear_rows(
         input, linear_weight, target, linear_bias,

@@ -83,13 +83,14 @@ def linear_log_probs(
         ignore_index=ignore_index, logit_scale=logit_scale, softcap=softcap, memory=memory,
     )  # fmt: skip
     own, rest, _, h, top = linear_margin(rows.call, entropy=entropy, top=True)
-    log_prob, lse = F.logsigmoid(own - rest), torch.logaddexp(own, rest)
-    if rows.counts is not None:  # times the count: a target out of range, where nobody can look, is NaN
-        log_prob, lse = (torch.where(rows.counts != 0, t * rows.counts, 0) for t in (log_prob, lse))
     assert top is not None
 
     def shaped(values: Tensor) -> Tensor:
+        # times the count: a target out of range, where nobody can look, is NaN
+        values = values if rows.counts is None else torch.where(rows.counts != 0, values * rows.counts, 0)
         return values.to(rows.dtype).reshape(rows.shape)
+
+    log_prob, lse = F.logsigmoid(own - rest), torch.logaddexp(own, rest)
 
     return TokenScores(shaped(log_prob), shaped(lse), None if h is None else shaped(h), top.reshape(rows.shape))
 
