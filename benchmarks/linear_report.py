@@ -136,7 +136,7 @@ def bars_table(bars: list[Record]) -> list[str]:
 def markdown(record: Record) -> str:
     """A fragment for the docs: machine, bars, one table a case."""
     about = record["machine"]
-    where = about["gpu"] or f"{about['cpu']}, {about['threads']} threads"
+    where = about["gpu"] or f"{about['cpu']}, {about['threads']} threads, {'with' if about['amx_bf16'] else 'without'} AMX"
     packages = ", ".join(f"{name} {its}" for name, its in record["versions"].items() if its != "not installed")
     intro = [
         f"Measured on {where}, {record['date']}, with {packages}. Each case is one run, the contenders in turn, the order",
