@@ -12,7 +12,7 @@ from torch import Tensor
 from losskit.core.card import CATALOGUE, Card
 from losskit.core.domain import Domain, Sizes
 
-SIZES: dict[str, int] = {"C": 4, "D": 3, "K": 2, "M": 5, "Q": 3, "L": 6}
+SIZES: dict[str, int] = {"C": 4, "D": 3, "E": 2, "K": 2, "M": 5, "Q": 3, "L": 6}
 
 
 @dataclass
@@ -45,8 +45,8 @@ class Case:
         return {n: t for n, t in self.everything().items() if n in sample and sample[n].kind == "float" and t.is_floating_point()}
 
     def predicted(self) -> dict[str, Tensor]:
-        """The learnable tensors that a model puts out: not the target, which may be learnable too (a teacher)."""
-        return {n: t for n, t in self.learnable().items() if n != "target"}
+        """The learnable tensors that a model puts out: not the target, nor a teacher, which may be learnable too."""
+        return {n: t for n, t in self.learnable().items() if n != "target" and not n.startswith("teacher")}
 
     def with_grad(self) -> tuple[Case, list[Tensor]]:
         """The case with fresh leaves in place of the learnable tensors, and those leaves."""

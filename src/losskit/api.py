@@ -26,6 +26,8 @@ from .losses.imbalance import *
 from .losses.likelihood import *
 from .losses.likelihood_counts import *
 from .losses.linear_cross_entropy import *
+from .losses.linear_distillation import *
+from .losses.linear_distillation_sparse import *
 from .losses.linear_focal import *
 from .losses.linear_log_probs import *
 from .losses.lovasz import *

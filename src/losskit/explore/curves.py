@@ -13,7 +13,7 @@ from ..core.domain import ClassIndex, Domain, Interval, LinearWeight, Sizes
 
 __all__ = ["Curve", "curve"]
 
-_SIZES: dict[str, int] = {"C": 2, "D": 2, "K": 1, "M": 8, "Q": 3}
+_SIZES: dict[str, int] = {"C": 2, "D": 2, "E": 2, "K": 1, "M": 8, "Q": 3}
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import at_least, between, choice, visible, wide
+from ..core.check import at_least, between, choice, visible
 from ..core.domain import Logits, Mask, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from ..ops.blocks import row_blocks
+from ..ops.divergence import ROW, Kind, log_softened, row_values
 from ..ops.first_order import Found, first_order
 
 __all__ = ["JSDivLoss", "KLDivLoss", "js_div_loss", "kl_div_loss"]
 
 Direction = Literal["forward", "reverse"]
-# of p (teacher), q (student) and log(q / p): the value of each row, and its gradient with respect to the student's scores
-Terms = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Callable[[], Tensor]]]
 
 _SAMPLE = {
     "input": Logits(meaning="the student's scores, one for each class, classes last"),
@@ -29,9 +28,7 @@ _SAMPLE = {
     "weight": Weight(meaning="one weight for each row"),
     "mask": Mask(meaning="True where a row counts"),
 }
-_HUGE = 1e30  # stands for an infinite log where its weight is 0; float32 holds it too
-_STEEP = 80.0  # expm1 of more leaves float32
-_ROW, _MEMORY = 96, 16 << 20  # bytes a score (a dozen float64 intermediates) and of one block of rows
+_MEMORY = 6 << 20  # bytes of one block of rows: what is freed and taken again beyond that is fresh memory each time
 
 
 def _paper(input: Tensor, target: Tensor, *, temperature: float = 1.0, direction: str = "forward") -> Tensor:
@@ -73,51 +70,21 @@ def _chance_js(target: Tensor, beta: float = 0.5, temperature: float = 1.0) -> f
     return float(_paper_js(torch.zeros_like(target), target, beta=beta, temperature=temperature).mean())
 
 
-def log_softened(scores: Tensor, temperature: float) -> Tensor:
-    """log softmax(scores / temperature)."""
-    return (scores if temperature == 1 else scores / temperature).log_softmax(-1)
-
-
-def log_ratio(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """log(q / p); 0 for a class that both rule out."""
-    return torch.where(torch.maximum(log_p, log_q) == -torch.inf, 0, log_q - log_p)
-
-
-def divergence(p: Tensor, q: Tensor, ratio: Tensor) -> Tensor:
-    """KL(p || q) of distributions (*, C) -> (*), given ratio = log(q / p) to all its digits.
-
-    q - p = p expm1(ratio) sums to zero, so it may be added to each term: p (expm1(ratio) - ratio) is never negative, and
-    nothing cancels in the sum however near the two are. Beyond ratio = 1, where q > e p, the same is written from q.
-    """
-    near = ratio.clamp(max=1)
-    beyond = (ratio.clamp(max=_HUGE) - 1).relu()  # 0 log 0 = 0
-    return (p * (torch.expm1(near) - near) + (q - math.e * p).relu() - p * beyond).sum(-1)
-
-
-def _log_mixed(ratio: Tensor, share: float) -> Tensor:
-    """log(1 - share + share e^ratio): exact near 0, and finite however large the ratio is."""
-    return torch.log1p(share * torch.expm1(ratio.clamp(max=_STEEP))) + (ratio - _STEEP).relu()
-
-
-def _rowwise(terms: Terms, input: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """T^2 times the terms of each row (*, C) -> (*), in float64 where the device has it, a block of rows at a time.
+def _rowwise(kind: Kind, share: float, input: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """T^2 times the divergence of each row (*, C) -> (*), in float64 where the device has it, a block of rows at a time.
 
     Of all that is made on the way only the gradient is kept, in the dtype of ``input``.
     """
 
-    def found(input: Tensor, target: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
-        log_q, log_p = (log_softened(wide(z), temperature) for z in (input, target))
-        return terms(log_p.exp(), log_q.exp(), log_ratio(log_p, log_q))
-
     def formula(input: Tensor, target: Tensor) -> Tensor:
-        return (temperature**2 * found(input, target)[0]).to(input.dtype)
+        return (temperature**2 * row_values(kind, share, temperature, input, target).value).to(input.dtype)
 
     def kernel(input: Tensor, target: Tensor) -> Found:
         slope, values = input.new_empty(input.shape), [input.new_empty(0)]
         for own, other, out in _blocks(input, target, slope):
-            value, steep = found(own, other)
-            torch.mul(steep(), temperature, out=out)
-            values.append((temperature**2 * value).to(input.dtype))
+            found = row_values(kind, share, temperature, own, other)
+            torch.mul(found.student(), temperature, out=out)
+            values.append((temperature**2 * found.value).to(input.dtype))
         return torch.cat(values).reshape(input.shape[:-1]), (slope,), _pull
 
     if torch.compiler.is_compiling() or not input.numel():
@@ -130,7 +97,7 @@ def _rowwise(terms: Terms, input: Tensor, target: Tensor, temperature: float) ->
 def _blocks(*tensors: Tensor) -> Iterator[list[Tensor]]:
     """The same few rows of every tensor, (n, C)."""
     flat = [t.reshape(-1, t.shape[-1]) for t in tensors]
-    for rows in row_blocks(len(flat[0]), _ROW * flat[0].shape[-1], _MEMORY):
+    for rows in row_blocks(len(flat[0]), ROW * flat[0].shape[-1], _MEMORY):
         yield [t[rows] for t in flat]
 
 
@@ -188,16 +155,9 @@ def kl_div_loss(
     """
     at_least("temperature", temperature, 0, strict=True)
     choice("direction", direction, ("forward", "reverse"))
-
-    def terms(p: Tensor, q: Tensor, ratio: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
-        if direction == "forward":
-            return divergence(p, q, ratio), lambda: q - p
-        value = divergence(q, p, -ratio)
-        return value, lambda: q * (ratio.clamp(min=-_HUGE) - value.unsqueeze(-1))
-
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(None if weight is None else weight.unsqueeze(-1), input, target)
-    return reduce(_rowwise(terms, input, target, temperature), weight, reduction, normalizer)
+    return reduce(_rowwise(direction, 0.0, input, target, temperature), weight, reduction, normalizer)
 
 
 class KLDivLoss(Loss, function=kl_div_loss):
@@ -256,19 +216,9 @@ def js_div_loss(
     """
     between("beta", beta, 0, 1, strict=True)
     at_least("temperature", temperature, 0, strict=True)
-
-    def terms(p: Tensor, q: Tensor, ratio: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
-        m, to_p, to_q = beta * p + (1 - beta) * q, _log_mixed(ratio, 1 - beta), _log_mixed(-ratio, beta)
-        student = divergence(q, m, to_q)
-
-        def slope() -> Tensor:
-            return (beta - 1) * q * (to_q.clamp(max=_HUGE) + student.unsqueeze(-1))
-
-        return beta * divergence(p, m, to_p) + (1 - beta) * student, slope
-
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(None if weight is None else weight.unsqueeze(-1), input, target)
-    return reduce(_rowwise(terms, input, target, temperature), weight, reduction, normalizer)
+    return reduce(_rowwise("mixture", beta, input, target, temperature), weight, reduction, normalizer)
 
 
 class JSDivLoss(Loss, function=js_div_loss):

@@ -14,7 +14,8 @@ from ..core.check import ShapeError, at_least, choice, first_place, peek, wide, 
 from ..core.domain import ClassIndex, Domain, Logits, Mask, Sizes, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
-from .distillation import divergence, log_ratio
+from ..ops.divergence import divergence, log_ratio
+from ..ops.divergence_listed import unlisted
 
 __all__ = ["SparseKLDivLoss", "sparse_kl_div_loss"]
 
@@ -23,7 +24,7 @@ _ROUNDING = 0.01  # what rounding may add to a row's probabilities: bfloat16 is 
 
 
 @dataclass(frozen=True)
-class _TopClasses(ClassIndex):
+class TopClasses(ClassIndex):
     """K different classes for each row; those without probability may be anything, so the loss itself checks them."""
 
     shape: str = "* K"
@@ -40,7 +41,7 @@ class _TopClasses(ClassIndex):
 
 
 @dataclass(frozen=True)
-class _LogProbability(Domain):
+class LogProbability(Domain):
     """Log-probabilities of K classes among others."""
 
     shape: str = "* K"
@@ -54,7 +55,7 @@ class _LogProbability(Domain):
         return scores.log_softmax(-1)[..., :-1]
 
 
-def _paper(input: Tensor, index: Tensor, log_prob: Tensor, *, tail: str = "bucket", temperature: float = 1.0) -> Tensor:
+def sparse_paper(input: Tensor, index: Tensor, log_prob: Tensor, *, tail: str = "bucket", temperature: float = 1.0) -> Tensor:
     """T^2 sum_i p_i log(p_i / q_i) over the known classes, and the term of all others as one, or both made to sum to one."""
     q = (input.double() / temperature).softmax(-1).gather(-1, index)
     p = log_prob.double().exp()
@@ -71,12 +72,12 @@ def _paper(input: Tensor, index: Tensor, log_prob: Tensor, *, tail: str = "bucke
     task="language",
     sample={
         "input": Logits(meaning="the student's scores, one for each class, classes last"),
-        "index": _TopClasses(),
-        "log_prob": _LogProbability(),
+        "index": TopClasses(),
+        "log_prob": LogProbability(),
         "weight": Weight(meaning="one weight for each row"),
         "mask": Mask(meaning="True where a row counts"),
     },
-    reference=_paper,
+    reference=sparse_paper,
     laws=("shift_invariant",),
     variants=({}, {"tail": "drop"}, {"tail": "renormalize"}, {"temperature": 3.0}),
 )
@@ -131,30 +132,30 @@ def sparse_kl_div_loss(
         seen = weight.unsqueeze(-1) != 0
         listed, input = listed & seen, torch.where(seen, input, 0)
     log_p = torch.where(listed, wide(log_prob), -torch.inf)
-    index, broken = _checked(index, listed, log_p, input.shape[-1])
+    index, broken = checked(index, listed, log_p, input.shape[-1])
     own = torch.where(listed, wide(input.gather(-1, index)) / temperature, -torch.inf)
     if tail == "renormalize":
-        value = _of_known(own, log_p, listed)
+        value = of_known(own, log_p, listed)
     else:
-        value = _of_all(own, _unlisted(input, index, listed, temperature), log_p, tail)
+        value = of_all(own, unlisted(input, index, listed, temperature), log_p, tail)
     value = torch.where(broken, torch.nan, temperature**2 * value)
     return reduce(value.to(input.dtype), weight, reduction, normalizer)
 
 
-def _of_known(own: Tensor, log_p: Tensor, listed: Tensor) -> Tensor:
+def of_known(own: Tensor, log_p: Tensor, listed: Tensor) -> Tensor:
     """KL of the two over the listed classes alone; 0 where there is none."""
     some = listed.any(-1, keepdim=True)
     log_q, log_p = (torch.where(some, z, 0).log_softmax(-1) for z in (own, log_p))
     return divergence(log_p.exp(), log_q.exp(), log_ratio(log_p, log_q))
 
 
-def _of_all(own: Tensor, rest: Tensor, log_p: Tensor, tail: Tail) -> Tensor:
+def of_all(own: Tensor, rest: Tensor, log_p: Tensor, tail: Tail) -> Tensor:
     """KL with the student's ``rest`` as one more score beside its K own ones."""
     log_q = torch.cat([own, rest], -1).log_softmax(-1)
     mass = log_p.exp().sum(-1, keepdim=True)
     if tail == "drop":
         log_q, p = log_q[..., :-1], log_p.exp()
-        return -(p * torch.where(p == 0, 0, log_ratio(log_p, log_q))).sum(-1)
+        return -(p * torch.where(p == 0, 0, log_q - log_p)).sum(-1)
     # where the student has no other class, a teacher's rest of the size of rounding is none
     left = (mass < 1) & ((rest != -torch.inf) | (mass < 1 - _ROUNDING))
     others = torch.where(left, torch.log1p(-torch.where(left, mass, 0)), -torch.inf)
@@ -162,20 +163,7 @@ def _of_all(own: Tensor, rest: Tensor, log_p: Tensor, tail: Tail) -> Tensor:
     return divergence(log_p.exp(), log_q.exp(), log_ratio(log_p, log_q))
 
 
-def _unlisted(input: Tensor, index: Tensor, listed: Tensor, temperature: float) -> Tensor:
-    """The log-sum-exp of the scores that are not listed, (*, 1) in float64; -inf if there is none."""
-    lowest = torch.finfo(input.dtype).min
-    some = listed.any(-1, keepdim=True)
-    # an entry that is not there repeats one that is; where there is none, the scores are written over themselves
-    there = index.gather(-1, listed.int().argmax(-1, keepdim=True))
-    index = torch.where(listed, index, there)
-    others = input.scatter(-1, index, torch.where(some, lowest, input.gather(-1, index)))
-    top = others.detach().amax(-1, keepdim=True)
-    rest = wide(top) / temperature + wide(((others - top) / temperature).exp().sum(-1, keepdim=True).log())
-    return torch.where(top > lowest, rest, -torch.inf)
-
-
-def _checked(index: Tensor, listed: Tensor, log_p: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+def checked(index: Tensor, listed: Tensor, log_p: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """The indices, safe to gather with, and the rows that are broken: raised where that can be seen."""
     index = index.long()
     outside = listed & ((index < 0) | (index >= classes))
