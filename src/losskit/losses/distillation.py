@@ -28,6 +28,7 @@ _SAMPLE = {
     "weight": Weight(meaning="one weight for each row"),
     "mask": Mask(meaning="True where a row counts"),
 }
+_HOTTEST = 1e100  # T^2 is still a float
 _MEMORY = 6 << 20  # bytes of one block of rows: what is freed and taken again beyond that is fresh memory each time
 
 
@@ -68,6 +69,13 @@ def _constant(target: Tensor, temperature: float = 1.0, direction: str = "forwar
 
 def _chance_js(target: Tensor, beta: float = 0.5, temperature: float = 1.0) -> float:
     return float(_paper_js(torch.zeros_like(target), target, beta=beta, temperature=temperature).mean())
+
+
+def warm(temperature: float) -> None:
+    """Raise unless ``temperature`` is a number > 0 whose square is a number too."""
+    at_least("temperature", temperature, 0, strict=True)
+    if temperature > _HOTTEST:
+        raise ValueError(f'"temperature" must be <= {_HOTTEST:g}, got {temperature!r}')
 
 
 def _rowwise(kind: Kind, share: float, input: Tensor, target: Tensor, temperature: float) -> Tensor:
@@ -153,7 +161,7 @@ def kl_div_loss(
         >>> losskit.kl_div_loss(torch.zeros(1, 2), teacher)  # 0.9 ln(0.9 / 0.5) + 0.1 ln(0.1 / 0.5)
         tensor(0.3681)
     """
-    at_least("temperature", temperature, 0, strict=True)
+    warm(temperature)
     choice("direction", direction, ("forward", "reverse"))
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(None if weight is None else weight.unsqueeze(-1), input, target)
@@ -215,7 +223,7 @@ def js_div_loss(
         tensor(0.6931)
     """
     between("beta", beta, 0, 1, strict=True)
-    at_least("temperature", temperature, 0, strict=True)
+    warm(temperature)
     weight = valid_weight(weight, mask, input.dtype)
     input, target = visible(None if weight is None else weight.unsqueeze(-1), input, target)
     return reduce(_rowwise("mixture", beta, input, target, temperature), weight, reduction, normalizer)

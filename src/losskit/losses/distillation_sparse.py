@@ -10,12 +10,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..core.card import loss
-from ..core.check import ShapeError, at_least, choice, first_place, peek, wide, working
+from ..core.check import ShapeError, choice, first_place, peek, wide, working
 from ..core.domain import ClassIndex, Domain, Logits, Mask, Sizes, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from ..ops.divergence import divergence, log_ratio
 from ..ops.divergence_listed import unlisted
+from .distillation import warm
 
 __all__ = ["SparseKLDivLoss", "sparse_kl_div_loss"]
 
@@ -122,7 +123,7 @@ def sparse_kl_div_loss(
         tensor(0.2180)
     """
     choice("tail", tail, ("bucket", "drop", "renormalize"))
-    at_least("temperature", temperature, 0, strict=True)
+    warm(temperature)
     if not index.shape[-1]:
         raise ShapeError(f'"index" has shape {tuple(index.shape)}, expected at least one class for each row')
     weight = valid_weight(weight, mask, input.dtype)

@@ -104,8 +104,8 @@ def linear_cross_entropy(
         reduction: "mean" and "sum" take the gradient along in the forward pass (three products of N x C x D), "none"
             computes the scores again in the backward pass (four).
         normalizer: replaces the mean's denominator, e.g. by the number of tokens in all micro-batches (count_valid).
-        memory: bytes for scores and row buffers, 256 MiB by default; one row is the least. Half-precision gradients are
-            gathered in float32 beside it.
+        memory: bytes for scores and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the least.
+            Half-precision gradients are gathered in float32 beside it.
     Returns:    0-d, or (*) for reduction="none", in float32 (float64 for float64).
     Raises:     ShapeError; TypeError; IndexError for a target outside of [0, C) on CPU (its row is NaN elsewhere);
                 ValueError for an option out of range, or softcap with probabilities.

@@ -17,7 +17,7 @@ from ..ops.divergence import Kind
 from ..ops.divergence_heads import Side
 from ..ops.divergence_ops import Pair, divergence_total, divergences, wants_gradient
 from ..ops.linear_call import budget
-from .distillation import Direction
+from .distillation import Direction, warm
 
 __all__ = ["LinearJSDivLoss", "LinearKLDivLoss", "linear_js_div", "linear_kl_div"]
 
@@ -88,13 +88,14 @@ class _Rows(NamedTuple):
 
 def _reduced(student: Side, teacher: Side, kind: Kind, share: float, temperature: float, rows: _Rows) -> Tensor:
     """The divergence of the rows, reduced; with its gradient on the way where that is all that is wanted."""
-    at_least("temperature", temperature, 0, strict=True)
+    warm(temperature)
     shape = student.input.shape[:-1]
     student, teacher = (side._replace(input=side.input.reshape(-1, side.input.shape[-1])) for side in (student, teacher))
     dtype = torch.promote_types(torch.promote_types(student.input.dtype, teacher.input.dtype), torch.float32)
     weight = valid_weight(rows.weight, rows.mask, dtype)
     each = student.input.new_ones(len(student.input), dtype=dtype) if weight is None else weight.reshape(-1)
-    pair = Pair(student, teacher, None if weight is None else each != 0, kind, share, temperature, budget(rows.memory))
+    kept, memory = None if weight is None else each != 0, budget(rows.memory, student.input.device)
+    pair = Pair(student, teacher, kept, kind, share, temperature, memory)
     if rows.reduction in ("mean", "sum") and wants_gradient(pair, each):
         return reduce_total(divergence_total(pair, each).to(dtype), each.sum(), rows.reduction, rows.normalizer)
     return reduce(divergences(pair).to(dtype).reshape(shape), weight, rows.reduction, rows.normalizer)
@@ -165,8 +166,8 @@ def linear_kl_div(
         reduction: "mean" and "sum" take the gradient along in the forward pass (four products of N x C x D with a teacher that is
             held fixed), "none" computes the scores again in the backward pass (six).
         normalizer: replaces the mean's denominator, e.g. by the number of tokens in all micro-batches.
-        memory: bytes for the scores of both and row buffers, 256 MiB by default; one row is the least. Half-precision gradients
-            are gathered in float32 beside it.
+        memory: bytes for the scores of both and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the
+            least. Half-precision gradients are gathered in float32 beside it.
     Returns:    0-d, or (*) for reduction="none", in float32 (float64 for float64). The mean is over rows. Rows of less than
                 0.02 nats are worked in float64, so that near models keep their digits and equal ones give 0.
                 The teacher gets its gradient too where it requires one: run it under torch.no_grad().
@@ -249,8 +250,8 @@ def linear_js_div(
         weight: (*) what each row counts for; the mean divides by the sum.
         mask: (*) bool, True where a row counts; the others are dropped before the first product and may be NaN, in both.
         normalizer: replaces the mean's denominator, e.g. by the number of tokens in all micro-batches.
-        memory: bytes for the scores of both and row buffers, 256 MiB by default; one row is the least. Half-precision gradients
-            are gathered in float32 beside it.
+        memory: bytes for the scores of both and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the
+            least. Half-precision gradients are gathered in float32 beside it.
     Returns:    0-d, or (*) for reduction="none", in float32 (float64 for float64); finite also where a bias of -inf rules out
                 for one of the two what the other wants.
     Raises:     ShapeError; TypeError; ValueError for an option out of range.

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import ShapeError, at_least, choice
+from ..core.check import ShapeError, choice
 from ..core.domain import LinearWeight, Mask, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, valid_weight
 from ..ops.divergence_listed import Listed, listed_scores
 from ..ops.linear_call import budget
+from .distillation import warm
 from .distillation_sparse import LogProbability, Tail, TopClasses, checked, of_all, of_known, sparse_paper
 from .linear_distillation import head
 
@@ -95,8 +96,8 @@ def linear_sparse_kl_div(
         weight: (*) what each row counts for; the mean divides by the sum.
         mask: (*) bool, True where a row counts; the others are dropped before the first product and may be anything.
         normalizer: replaces the mean's denominator, e.g. by the number of tokens in all micro-batches.
-        memory: bytes for scores and row buffers, 256 MiB by default; one row is the least. Half-precision gradients are
-            gathered in float32 beside it.
+        memory: bytes for scores and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the least.
+            Half-precision gradients are gathered in float32 beside it.
     Returns:    0-d, or (*) for reduction="none", in float32 (float64 for float64). An entry with a log_prob of -inf is not
                 listed, whatever its index, and a row without any costs 0. The backward pass computes the scores again.
     Raises:     ShapeError; TypeError; IndexError for a class outside of [0, C); ValueError for a class listed twice in a row,
@@ -109,7 +110,7 @@ def linear_sparse_kl_div(
         tensor(0.2180)
     """
     choice("tail", tail, ("bucket", "drop", "renormalize"))
-    at_least("temperature", temperature, 0, strict=True)
+    warm(temperature)
     known = index.shape[-1]
     if not known:
         raise ShapeError(f'"index" has shape {tuple(index.shape)}, expected at least one class for each row')
@@ -121,7 +122,7 @@ def linear_sparse_kl_div(
     log_p = torch.where(listed, log_prob.double(), -torch.inf)
     index, broken = checked(index, listed, log_p, len(student_weight))
     flat = [t.reshape(-1, known) for t in (index, listed, log_p)]
-    call = Listed(own_head, flat[0], flat[1], flat[1].any(-1), temperature, budget(memory))
+    call = Listed(own_head, flat[0], flat[1], flat[1].any(-1), temperature, budget(memory, student.device))
     own, rest = listed_scores(call, others=tail != "renormalize")
     own = torch.where(flat[1], own, -torch.inf)
     value = of_known(own, flat[2], flat[1]) if tail == "renormalize" else of_all(own, rest.unsqueeze(-1), flat[2], tail)

@@ -95,7 +95,7 @@ def linear_focal_loss(
         logit_scale: > 0, multiplies the products (and the bias).
         softcap: > 0, bends the scores into (-softcap, softcap).
         normalizer: replaces the mean's denominator, e.g. by the number of tokens in all micro-batches.
-        memory: bytes for scores and row buffers, 256 MiB by default; one row is the least.
+        memory: bytes for scores and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the least.
     Returns:    0-d, or (*) for reduction="none", in float32 (float64 for float64).
     Raises:     ShapeError; TypeError; IndexError for a target outside of [0, C) on CPU; ValueError for an option out of range.
     Reference:  Lin et al. 2017, arXiv:1708.02002

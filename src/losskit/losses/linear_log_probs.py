@@ -63,7 +63,7 @@ def linear_log_probs(
         logit_scale: > 0, multiplies the products (and the bias): 1 / temperature.
         softcap: > 0, bends the scores into (-softcap, softcap).
         entropy: whether to compute the entropy too.
-        memory: bytes for scores and row buffers, 256 MiB by default; one row is the least.
+        memory: bytes for scores and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the least.
     Returns:    TokenScores, in float32 (float64 for float64).
     Raises:     ShapeError; TypeError; IndexError for a target outside of [0, C) on CPU (its row is NaN elsewhere);
                 ValueError for an option out of range.

@@ -55,7 +55,7 @@ def linear_rows(
     index, counts = class_rows(target.reshape(-1), len(linear_weight), ignore_index, dtype)
     weight, bias = (_like(n, t, input) for n, t in (("linear_weight", linear_weight), ("linear_bias", linear_bias)))
     assert weight is not None
-    call = Projected(rows, weight, bias, index, None, float(logit_scale), softcap, budget(memory))
+    call = Projected(rows, weight, bias, index, None, float(logit_scale), softcap, budget(memory, input.device))
     return Rows(call, counts, input.shape[:-1], dtype).keep(counts)
 
 
@@ -67,10 +67,10 @@ def product(a: Tensor, b: Tensor) -> Tensor:
         return a @ b
 
 
-def budget(memory: int | None) -> int:
-    """Bytes of the workspace."""
+def budget(memory: int | None, device: torch.device) -> int:
+    """Bytes of the workspace: on CUDA each block more reads all weights twice and their gradient once, so four times as many."""
     if memory is None:
-        return DEFAULT_MEMORY
+        return DEFAULT_MEMORY if device.type == "cpu" else 4 * DEFAULT_MEMORY
     whole_number("memory", memory)
     at_least("memory", memory, 1)
     return memory
