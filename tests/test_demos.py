@@ -18,9 +18,13 @@ import torch
 
 from losskit import demos
 from losskit.demos import DEMOS, Measure, Ran, Result, discover, facts, measure, run, select
+from losskit.demos.gpt import Course, Shape
+from losskit.demos.language_model import Plan as LanguagePlan
+from losskit.demos.language_model import language_model
 from losskit.demos.outliers import ROWS, SHARES, fit, outliers
 from losskit.demos.outliers import Plan as OutlierPlan
 from losskit.demos.outliers import splits as slipped
+from losskit.demos.peak import Peak
 from losskit.demos.rare_class import NEGATIVES, POSITIVES, average_precision, judge, rare_class
 from losskit.demos.rare_class import Plan as RarePlan
 from losskit.demos.rare_class import splits as subsamples
@@ -30,7 +34,9 @@ from losskit.demos.why_cross_entropy import TRUTHS, steps_to_goal, why_cross_ent
 from losskit.demos.why_cross_entropy import Plan as WhyPlan
 from losskit.losses.regression import mse_loss
 
-NAMES = ["why-cross-entropy", "rare-class", "outliers"]
+NAMES = ["why-cross-entropy", "rare-class", "outliers", "language-model"]
+# the memory of a process is never the same twice
+LANGUAGE = LanguagePlan(300, Shape(16, 1, 2, 64), Course(steps=20, rows=4, micro=2), peak=lambda case: Peak(1 << 20, 1.0))
 
 
 def silent(share: float) -> None:
@@ -41,6 +47,7 @@ SMALL: dict[str, Callable[[], Result]] = {
     "why-cross-entropy": lambda: why_cross_entropy(silent, WhyPlan(splits=(1, 2), tuning=(6,), steps=10)),
     "rare-class": lambda: rare_class(silent, RarePlan(splits=(0, 1), steps=100)),
     "outliers": lambda: outliers(silent, OutlierPlan(splits=(0, 1), steps=50)),
+    "language-model": lambda: language_model(silent, LANGUAGE),
 }
 
 
@@ -77,7 +84,9 @@ def brand_new(tick):
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"no demo is called 'nope': there are why-cross-entropy, rare-class, outliers"):
+    with pytest.raises(
+        ValueError, match=r"no demo is called 'nope': there are why-cross-entropy, rare-class, outliers, language-model"
+    ):
         select(["rare_class", "nope"])
 
 

@@ -204,6 +204,8 @@ def _console() -> Any:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    # before torch is loaded: threads that spin while they wait made a demo of 40 s take 340 s beside other programs
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from .demos.main import run_demo
 
     return run_demo(arguments.names, html=arguments.html, json=arguments.json)

@@ -6,6 +6,7 @@ run in a process of their own, which sends its answers back.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import pickle
@@ -164,6 +165,7 @@ def whole(name: str, operands: list[Tensor], options: dict[str, Any], reduce: st
     """
     import losskit
     from losskit.ops import linear_ops
+    from losskit.ops.autograd import without_autocast
     from losskit.ops.triton.rows import sweep
 
     blocks: list[torch.Size] = []
@@ -173,7 +175,7 @@ def whole(name: str, operands: list[Tensor], options: dict[str, Any], reduce: st
         return sweep(block, *given)
 
     for op in ("rows", "rows_gradient", "total"):
-        getattr(linear_ops, op).register_kernel("cpu", linear_ops._without_autocast(linear_ops._BODIES[op], counted))
+        getattr(linear_ops, op).register_kernel("cpu", without_autocast(functools.partial(linear_ops._BODIES[op], counted)))
     leaves = [t.detach().requires_grad_() if t.is_floating_point() else t for t in operands]
     out = getattr(losskit, name)(*leaves, **options)
     value = sum(getattr(out, n).sum() for n in reduce.split()) if reduce else out

@@ -13,7 +13,8 @@ from ..core.check import at_least, between, choice
 from ..core.domain import CLASS_WEIGHT, ClassTarget, Distribution, LinearWeight, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce, reduce_total
-from ..ops.linear_call import Rows, linear_rows, product
+from ..ops.blocks import product
+from ..ops.linear_call import Rows, linear_rows
 from ..ops.linear_margin import Head, linear_margin, linear_total, wants_gradient
 from ..ops.margin import row_weight
 
@@ -190,7 +191,7 @@ def _of_probabilities(
     wanted = wanted if weight is None else wanted * weight.to(rows.dtype)
     # one cast for both ways to each operand: their gradients cancel, and are rounded once, after they have met
     bias = None if call.bias is None else call.bias.to(rows.dtype)
-    call = call._replace(input=call.input.to(rows.dtype), weight=call.weight.to(rows.dtype), bias=bias)
+    call = call._replace(input=call.input.to(rows.dtype), weight=call.weight.to(rows.dtype), bias=bias, kept=None)
     own, rest, *_ = linear_margin(call)
     lse = torch.logaddexp(own, rest)
     top = call.target.unsqueeze(-1)

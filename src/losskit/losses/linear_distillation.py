@@ -16,7 +16,7 @@ from ..core.reduce import Reduction, reduce, reduce_total, valid_weight
 from ..ops.divergence import Kind
 from ..ops.divergence_heads import Side
 from ..ops.divergence_ops import Pair, divergence_total, divergences, wants_gradient
-from ..ops.linear_call import budget
+from ..ops.linear_call import budget, operand
 from .distillation import Direction, warm
 
 __all__ = ["LinearJSDivLoss", "LinearKLDivLoss", "linear_js_div", "linear_kl_div"]
@@ -88,6 +88,7 @@ class _Rows(NamedTuple):
 
 def _reduced(student: Side, teacher: Side, kind: Kind, share: float, temperature: float, rows: _Rows) -> Tensor:
     """The divergence of the rows, reduced; with its gradient on the way where that is all that is wanted."""
+    choice("reduction", rows.reduction, ("none", "mean", "sum"))
     warm(temperature)
     shape = student.input.shape[:-1]
     student, teacher = (side._replace(input=side.input.reshape(-1, side.input.shape[-1])) for side in (student, teacher))
@@ -105,14 +106,8 @@ def head(name: str, input: Tensor, weight: Tensor, bias: Tensor | None, softcap:
     """A head of these tensors; float32 parameters meet half-precision rows in mixed precision."""
     if softcap is not None:
         at_least(f"{name}_softcap", softcap, 0, strict=True)
-    allowed = {input.dtype, torch.float32} if input.dtype in (torch.float16, torch.bfloat16) else {input.dtype}
-    for operand, text in ((weight, "weight"), (bias, "bias")):
-        if operand is not None and operand.dtype not in allowed:
-            raise TypeError(
-                f'"{name}_{text}" has dtype {operand.dtype}, expected {input.dtype} like "{name}" (or float32 under '
-                f"half-precision rows): use {name}_{text}.to({name}.dtype)"
-            )
-    return Side(input, weight.to(input.dtype), bias, softcap or 0.0)
+    bias = None if bias is None else operand(f"{name}_bias", bias, name, input)
+    return Side(input, operand(f"{name}_weight", weight, name, input).to(input.dtype), bias, softcap or 0.0)
 
 
 @loss(

@@ -109,6 +109,7 @@ def linear_sparse_kl_div(
         >>> losskit.linear_sparse_kl_div(x, w, index, log_prob)
         tensor(0.2180)
     """
+    choice("reduction", reduction, ("none", "mean", "sum"))
     choice("tail", tail, ("bucket", "drop", "renormalize"))
     warm(temperature)
     known = index.shape[-1]

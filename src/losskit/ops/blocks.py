@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["DEFAULT_MEMORY", "Projection", "projection", "row_blocks"]
+__all__ = ["DEFAULT_MEMORY", "Projection", "largest", "product", "projection", "row_blocks", "slabs"]
 
 DEFAULT_MEMORY = 256 << 20  # bytes; more did not make 2048 x 32768 scores faster on two CPU cores, 64 MiB cost 8 %
 _SLAB = 8192  # classes at a time where a product goes through a slab: measured best of 2048 to 32768
@@ -37,6 +37,20 @@ def slabs(classes: int, size: int = _SLAB) -> Iterator[slice]:
         yield slice(start, min(start + size, classes))
 
 
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b in the operands' own dtype, also under autocast."""
+    if not torch.amp.is_autocast_available(a.device.type):  # meta
+        return a @ b
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b
+
+
+def largest(bias: Tensor) -> Tensor:
+    """Of the finite numbers; 0 if there is none."""
+    finite = bias.isfinite()
+    return torch.where(finite.any(), torch.where(finite, bias, -torch.inf).amax(), 0)
+
+
 class Projection:
     """x @ w.T and its adjoints in the operands' own dtype: float32 and float64 on any device."""
 
@@ -54,6 +68,10 @@ class Projection:
     def row_bytes(self) -> int:
         """Of the scores of one row."""
         return len(self.w) * self.score_dtype.itemsize
+
+    def beside(self, memory: int) -> int:
+        """Bytes of a budget that products take beside scores; they keep to it from here on."""
+        return 0
 
     def block(self, rows: int) -> Tensor:
         """Memory for the scores of so many rows, (rows, V)."""
@@ -83,10 +101,6 @@ class Rounded(Projection):
     """bfloat16 where the CPU multiplies it: float32 inside a product, rounded on the way out."""
 
     rounded = True
-
-    @property
-    def row_bytes(self) -> int:
-        return 2 * len(self.w)
 
     def low(self, rows: slice, high: Tensor) -> Tensor:
         # beta = -1: the product less its own rounded value, exact to float32 and small enough to be rounded again
@@ -118,16 +132,26 @@ class Upcast(Projection):
     def __init__(self, x: Tensor, w: Tensor) -> None:
         super().__init__(x, w)
         self.score_dtype = self.result = torch.float32
+        self.slab = _SLAB
+
+    @property
+    def row_bytes(self) -> int:
+        return 4 * (len(self.w) + self.x.shape[1])
+
+    def beside(self, memory: int) -> int:
+        width = 4 * max(self.x.shape[1], 1)
+        self.slab = max(1, min(_SLAB, len(self.w), memory // 8 // width))
+        return self.slab * width
 
     def scores(self, rows: slice, out: Tensor) -> Tensor:
         x = self.x[rows].float()
-        for classes in slabs(len(self.w)):
+        for classes in slabs(len(self.w), self.slab):
             torch.mm(x, self.w[classes].float().T, out=out[:, classes])
         return out
 
     def input_gradient(self, by: Tensor, out: Tensor) -> None:
         out.zero_()
-        for classes in slabs(len(self.w)):
+        for classes in slabs(len(self.w), self.slab):
             out.addmm_(by[:, classes], self.w[classes].float())
 
     def weight_gradient(self, by: Tensor, rows: slice) -> None:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .blocks import projection
-from .linear_call import product
+from .blocks import largest, product, projection
+from .work import usable
 
-__all__ = ["FORWARD", "Side", "Tower", "kept_rows", "plain_scores", "runs"]
+__all__ = ["FORWARD", "Side", "Tower", "plain_scores", "runs"]
 
 FORWARD = 48 << 20  # bytes of scores at a time without a gradient: more is fresh memory for every call, as dear as the arithmetic
 _PIECE = 256  # rows of lost digits at a time
@@ -35,25 +35,26 @@ class Tower:
 
     def __init__(self, side: Side, rows: Tensor | None, dtype: torch.dtype, memory: int, needs: Sequence[bool]) -> None:
         x, w = side.input if rows is None else side.input[rows], side.weight
-        self.products = projection(x, w if 1 in w.stride() else w.contiguous())
+        self.products = projection(x, usable(w))
         self.rows, self.full, self.dtype, self.softcap, self.needs = rows, len(side.input), dtype, side.softcap, needs
         self.shift, self.bias = x.new_zeros((), dtype=torch.float64), None
         if side.bias is not None:
             if not side.softcap:  # a common offset would take the digits of the scores
-                self.shift = _largest(side.bias.double())
+                self.shift = largest(side.bias.double())
             self.bias = (side.bias.double() - self.shift).to(dtype)
         self.wide = torch.promote_types(x.dtype, torch.float32)
         self.dx = x.new_empty(x.shape if needs[0] else 0, dtype=self.wide)
         self.slope = w.new_zeros(len(w) if needs[2] else 0, dtype=torch.float64)
         self.block, self.part, self.space = slice(0), self.dx, self.dx
         self.lost = slice(0), self.dx
-        self.piece = min(_PIECE, max(1, memory // 16 // (len(w) * x.element_size())))
+        self.piece = min(_PIECE, max(1, memory // 16 // self.products.row_bytes))
+        self.beside = self.products.beside(memory // 2) + self.piece * self.products.row_bytes * self.products.rounded
+        """Bytes that are held beside blocks."""
 
     def open(self, block: slice) -> None:
         """Compute the scores of some rows."""
         if self.part is self.dx:  # the first block is the largest
-            shape = block.stop - block.start, len(self.products.w)
-            self.space = self.products.x.new_empty(shape, dtype=self.products.score_dtype)
+            self.space = self.products.block(block.stop - block.start)
         self.block, self.lost = block, (slice(0), self.dx)
         self.part = self.products.scores(block, self.space[: block.stop - block.start])
 
@@ -105,21 +106,11 @@ class Tower:
     def _lost(self, run: slice) -> Tensor:
         """What rounding took from some scores, computed for some hundred rows at a time."""
         if run.stop > self.lost[0].stop:
+            self.lost = slice(0), self.dx  # or two pieces are held
             piece = slice(run.start, min(max(run.start + self.piece, run.stop), self.block.stop))
             self.lost = piece, self.products.low(piece, self._of(piece))
         piece, digits = self.lost
         return digits[run.start - piece.start : run.stop - piece.start]
-
-
-def _largest(bias: Tensor) -> Tensor:
-    """Of the finite numbers; 0 if there is none."""
-    finite = bias.isfinite()
-    return torch.where(finite.any(), torch.where(finite, bias, -torch.inf).amax(), 0)
-
-
-def kept_rows(kept: Tensor | None) -> Tensor | None:
-    """The indices of the rows that count; None for all."""
-    return None if kept is None or bool(kept.all()) else kept.nonzero().squeeze(1)
 
 
 def runs(block: slice, size: int) -> Iterator[slice]:

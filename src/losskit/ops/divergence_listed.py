@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..core.check import wide
+from .autograd import apply, as_given, define, second
 from .blocks import DEFAULT_MEMORY, row_blocks
 from .divergence import ROW, rows_at_a_time, softmax
-from .divergence_heads import FORWARD, Side, Tower, kept_rows, plain_scores, runs
-from .divergence_ops import apply, as_given, define, second
+from .divergence_heads import FORWARD, Side, Tower, plain_scores, runs
+from .work import chosen
 
 __all__ = ["Listed", "listed_scores", "unlisted"]
 
@@ -76,7 +77,7 @@ class _Call:
     ) -> None:
         self.temperature, self.memory = form
         self.dtype = torch.promote_types(side.input.dtype, torch.float32)
-        rows = kept_rows(kept)
+        rows = None if kept is None else chosen(kept)
         self.index, self.listed = (t if rows is None else t[rows] for t in (index, listed))
         self.tower, self.side = Tower(side, rows, self.dtype, self.memory, needs), side
         self.gradient = any(needs)
@@ -85,7 +86,7 @@ class _Call:
         """Rows whose scores are ready; where a gradient is wanted, theirs takes their place before the next are asked for."""
         classes, device = len(self.side.weight), self.index.device
         at_once = rows_at_a_time(classes, self.dtype, device, self.memory // 4)
-        memory = self.memory - at_once * classes * ROW
+        memory = self.memory - at_once * classes * ROW - self.tower.beside
         memory = memory if self.gradient or device.type != "cpu" else min(memory, FORWARD)
         for block in row_blocks(len(self.index), self.tower.products.row_bytes, memory):
             self.tower.open(block)
@@ -160,7 +161,8 @@ def _of_listed(call: _Call, by: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     steep = call.own()[1] if call.side.softcap else None
     by = by if steep is None else by * steep
     narrow, tower = by.to(call.dtype), call.tower
-    dx, dw, db = tower.gradients()
+    dw = tower.dx.new_zeros(call.side.weight.shape if tower.needs[1] else 0)
+    db = tower.slope.to(tower.wide)
     for rows, x, weights in call.gathered(call.dtype):
         if tower.needs[0]:
             tower.dx[rows] = (narrow[rows].unsqueeze(1) @ weights).squeeze(1)
@@ -168,7 +170,7 @@ def _of_listed(call: _Call, by: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             dw.index_add_(0, call.index[rows].flatten(), (narrow[rows].unsqueeze(2) * x.unsqueeze(1)).flatten(0, 1))
     if tower.needs[2]:
         db.index_add_(0, call.index.flatten(), by.flatten().to(db.dtype))
-    return tower.scattered(tower.dx) if tower.needs[0] else dx, dw, db
+    return tower.scattered(tower.dx) if tower.needs[0] else tower.dx, dw, db
 
 
 def _scores_fake(x: Tensor, w: Tensor, bias: Any, index: Tensor, *others: Any) -> tuple[Tensor, ...]:
@@ -224,8 +226,8 @@ class _Scores(torch.autograd.Function):
         needs = list(ctx.needs_input_grad[:3])
         # Dynamo takes no Function inside a backward, and differentiates once
         slopes = _SLOPES if torch.compiler.is_compiling() else functools.partial(apply, _Slopes)
-        found = slopes(*grads, *ctx.saved_tensors, *ctx.options, needs)
-        return *as_given(found, ctx.saved_tensors, needs), *(None,) * 7
+        saved = ctx.saved_tensors  # read once: checkpointing allows no more
+        return *as_given(slopes(*grads, *saved, *ctx.options, needs), saved, needs), *(None,) * 7
 
 
 class _Slopes(torch.autograd.Function):

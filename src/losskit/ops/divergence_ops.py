@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .autograd import apply, as_given, batched, define, scaled, second
 from .blocks import DEFAULT_MEMORY, row_blocks
 from .divergence import ROW, Form, Kind, row_values, rows_at_a_time, visit
-from .divergence_heads import FORWARD, Side, Tower, kept_rows, plain_scores, runs
+from .divergence_heads import FORWARD, Side, Tower, plain_scores, runs
+from .work import chosen
 
-__all__ = ["Pair", "apply", "as_given", "define", "divergence_total", "divergences", "second", "wants_gradient"]
+__all__ = ["Pair", "divergence_total", "divergences", "wants_gradient"]
 
 
 class Pair(NamedTuple):
@@ -66,70 +68,13 @@ def wants_gradient(pair: Pair, weight: Tensor) -> bool:
     return torch.is_grad_enabled() and wanted and not weight.requires_grad
 
 
-def apply(function: Any, *given: Any) -> Any:
-    """torch leaves ``apply`` untyped."""
-    return function.apply(*given)
-
-
-def as_given(found: Sequence[Tensor], primal: Sequence[Any], needs: Sequence[bool]) -> list[Tensor | None]:
-    """The gradients in the dtype of what they are gradients of, None where nobody asked."""
-    return [g.to(t.dtype) if need else None for g, t, need in zip(found, primal[: len(needs)], needs, strict=True)]
-
-
-def second(
-    plain: Callable[..., Any], primal: Sequence[Any], needs: Sequence[bool], ups: tuple[Tensor, ...], grads: Sequence[Tensor]
-) -> tuple[tuple[Tensor, ...], list[Tensor | None]]:
-    """The vjp of the vjp of ``plain(*primal)``: gradients of ``ups`` and of the primals for ``grads`` of the needed ones."""
-    chosen = [i for i, need in enumerate(needs) if need]
-
-    def first(ups: tuple[Tensor, ...], *some: Tensor) -> tuple[Tensor, ...]:
-        def value(*some: Tensor) -> Any:
-            every = list(primal)
-            for i, t in zip(chosen, some, strict=True):
-                every[i] = t
-            return plain(*every)
-
-        _, pull, *_ = torch.func.vjp(value, *some)
-        pulled: tuple[Tensor, ...] = pull(ups)
-        return pulled
-
-    found, pull, *_ = torch.func.vjp(first, ups, *(primal[i] for i in chosen))
-    back, *by_primal = pull(tuple(grads[i].to(t.dtype) for i, t in zip(chosen, found, strict=True)))
-    every: list[Tensor | None] = [None] * len(primal)
-    for i, t in zip(chosen, by_primal, strict=True):
-        every[i] = t
-    return back, every
-
-
-def define(name: str, schema: str, body: Callable[..., tuple[Tensor, ...]], fake: Callable[..., tuple[Tensor, ...]]) -> Any:
-    """An op of this library: untouched by autocast, under vmap a loop, since one call is long enough to pay for itself."""
-
-    def run(*given: Any) -> tuple[Tensor, ...]:
-        with torch.autocast(given[0].device.type, enabled=False):  # the dtype of a score is the op's own business
-            return body(*given)
-
-    op: Any = torch.library.custom_op(f"losskit::{name}", run, mutates_args=(), schema=schema)
-
-    def rule(info: Any, in_dims: tuple[Any, ...], *given: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        calls = [
-            op(*(v.select(d, i) if isinstance(d, int) else v for v, d in zip(given, in_dims, strict=True)))
-            for i in range(info.batch_size)
-        ]
-        stacked = tuple(torch.stack(column) for column in zip(*calls, strict=True))
-        return stacked, (0,) * len(stacked)
-
-    op.register_vmap(rule)
-    op.register_fake(fake)
-    return op
-
-
 def _divergence(
     x: Tensor, w: Tensor, bias: Tensor | None, y: Tensor, v: Tensor, c: Tensor | None, kept: Tensor | None,
     weight: Tensor | None, kind: Kind, share: float, temperature: float, softcaps: Sequence[float], memory: int,
     needs: Sequence[bool],
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """The value of each row, and the gradients of the sum of ``weight`` times the values; empty where not needed."""
-    rows = kept_rows(kept)
+    rows = None if kept is None else chosen(kept)
     sides = Side(x, w, bias, softcaps[0]), Side(y, v, c, softcaps[1])
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     towers = [Tower(side, rows, dtype, memory, n) for side, n in zip(sides, (needs[:3], needs[3:]), strict=True)]
@@ -137,7 +82,7 @@ def _divergence(
     at_once = rows_at_a_time(len(w), dtype, x.device, memory // 4)
     by = None if weight is None else temperature * (weight if rows is None else weight[rows]).double()
     value = x.new_empty(len(towers[0].products.x), dtype=torch.float64)
-    memory -= at_once * len(w) * ROW
+    memory -= at_once * len(w) * ROW + sum(tower.beside for tower in towers)
     memory = memory if any(needs) or x.device.type != "cpu" else min(memory, FORWARD)
     for block in row_blocks(len(value), sum(tower.products.row_bytes for tower in towers), memory):
         for tower in towers:
@@ -219,8 +164,8 @@ class _Rows(torch.autograd.Function):
         needs = list(ctx.needs_input_grad[:6])
         # Dynamo takes no Function inside a backward, and differentiates once
         gradient = _gradient if torch.compiler.is_compiling() else functools.partial(apply, _Gradient)
-        found = gradient(grads[0], *ctx.saved_tensors, *ctx.options, needs)
-        return *as_given(found, ctx.saved_tensors, needs), *(None,) * 6
+        saved = ctx.saved_tensors  # read once: checkpointing allows no more
+        return *as_given(gradient(grads[0], *saved, *ctx.options, needs), saved, needs), *(None,) * 6
 
 
 def _gradient(by: Tensor, *given: Any) -> Any:
@@ -266,11 +211,13 @@ class _Total(torch.autograd.Function):
         by, saved = grads[0], ctx.saved_tensors
         if by is None:
             return (None,) * 14
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            found = apply(_Scaled, by, *saved, ctx.options, ctx.needs)
+        if torch.compiler.is_compiling():  # Dynamo takes no Function inside a backward, and differentiates once
+            found = as_given([gradient * by.to(gradient.dtype) for gradient in saved[:6]], saved[6:], ctx.needs)
+        elif torch.is_grad_enabled() or batched(by):
+            found = as_given(apply(_Scaled, by, *saved, ctx.options, ctx.needs), saved[6:], ctx.needs)
         else:
-            found = [gradient * by.to(gradient.dtype) for gradient in saved[:6]]
-        return *as_given(found, saved[6:], ctx.needs), *(None,) * 8
+            found = scaled(by, saved[:6], saved[6:], ctx.needs)
+        return *found, *(None,) * 8
 
 
 class _Scaled(torch.autograd.Function):

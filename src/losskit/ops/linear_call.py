@@ -13,7 +13,7 @@ from .blocks import DEFAULT_MEMORY
 from .linear_margin import Projected
 from .margin import class_rows
 
-__all__ = ["Rows", "linear_rows", "product"]
+__all__ = ["Rows", "budget", "linear_rows", "operand"]
 
 
 class Rows(NamedTuple):
@@ -53,18 +53,10 @@ def linear_rows(
     rows = input.reshape(input.shape[:-1].numel(), input.shape[-1])  # -1 is ambiguous without features
     dtype = torch.promote_types(input.dtype, torch.float32)
     index, counts = class_rows(target.reshape(-1), len(linear_weight), ignore_index, dtype)
-    weight, bias = (_like(n, t, input) for n, t in (("linear_weight", linear_weight), ("linear_bias", linear_bias)))
-    assert weight is not None
+    weight = operand("linear_weight", linear_weight, "input", input).to(input.dtype)
+    bias = None if linear_bias is None else operand("linear_bias", linear_bias, "input", input)
     call = Projected(rows, weight, bias, index, None, float(logit_scale), softcap, budget(memory, input.device))
     return Rows(call, counts, input.shape[:-1], dtype).keep(counts)
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b in the operands' own dtype, also under autocast."""
-    if not torch.amp.is_autocast_available(a.device.type):  # meta
-        return a @ b
-    with torch.autocast(a.device.type, enabled=False):
-        return a @ b
 
 
 def budget(memory: int | None, device: torch.device) -> int:
@@ -76,13 +68,14 @@ def budget(memory: int | None, device: torch.device) -> int:
     return memory
 
 
-def _like(name: str, operand: Tensor | None, input: Tensor) -> Tensor | None:
-    """An operand in the dtype of ``input``: float32 parameters meet half-precision rows in mixed precision."""
-    if operand is None or operand.dtype == input.dtype:
-        return operand
-    if operand.dtype == torch.float32 and input.dtype in (torch.float16, torch.bfloat16):
-        return operand.to(input.dtype)
+def operand(name: str, tensor: Tensor, like: str, input: Tensor) -> Tensor:
+    """A parameter of the dtype of ``input``: float32 ones meet half-precision rows in mixed precision.
+
+    Raises:     TypeError for any other dtype.
+    """
+    if tensor.dtype == input.dtype or (tensor.dtype == torch.float32 and input.dtype in (torch.float16, torch.bfloat16)):
+        return tensor
     raise TypeError(
-        f'"{name}" has dtype {operand.dtype}, expected {input.dtype} like "input" (or float32 under half-precision rows): '
-        f"use {name}.to(input.dtype)"
+        f'"{name}" has dtype {tensor.dtype}, expected {input.dtype} like "{like}" (or float32 under half-precision rows): '
+        f"use {name}.to({like}.dtype)"
     )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from . import linear_ops
-from .blocks import DEFAULT_MEMORY, slabs
+from .autograd import apply, as_given, batched, scaled, second
+from .blocks import DEFAULT_MEMORY, product
 from .heads import Row, objective
 from .margin import margin
 
@@ -98,19 +99,11 @@ def wants_gradient(call: Projected, *others: Tensor | None) -> bool:
 
 def _run(function: Any, op: Any, call: Projected, given: tuple[Any, ...]) -> Any:
     # Dynamo fails at mark_non_differentiable where no gradient is wanted; in eager mode the Function makes jvp raise
-    return op(*given) if torch.compiler.is_compiling() and not wants_gradient(call) else _apply(function, *given)
+    return op(*given) if torch.compiler.is_compiling() and not wants_gradient(call) else apply(function, *given)
 
 
-def _apply(function: Any, *given: Any) -> Any:
-    """torch leaves ``apply`` untyped."""
-    return function.apply(*given)
-
-
-def _of(plain: Callable[..., Any], rest: Sequence[Any], options: Sequence[Any]) -> Callable[[Any, Any, Any], Any]:
-    def of(x: Tensor, w: Tensor, bias: Tensor | None) -> Any:
-        return plain(x, w, bias, *rest, *options)
-
-    return of
+def _of(plain: Callable[..., Any], rest: Sequence[Any], options: Sequence[Any]) -> Callable[..., Any]:
+    return lambda *primal: plain(*primal, *rest, *options)
 
 
 def _plain_rows(
@@ -120,7 +113,7 @@ def _plain_rows(
     """The same from scores that are kept: what higher derivatives differentiate."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     x = x.to(dtype) if kept is None else torch.where(kept.unsqueeze(-1), x.to(dtype), 0)
-    scores = x @ w.to(dtype).T
+    scores = product(x, w.to(dtype).T)
     scores = scale * (scores if bias is None else scores + bias.to(dtype))
     scores = softcap * torch.tanh(scores / softcap) if softcap else scores
     found = [*margin(scores, index)]
@@ -150,14 +143,9 @@ class _Rows(torch.autograd.Function):
         *call, rest, entropy = ctx.saved_tensors
         needs = list(ctx.needs_input_grad[:3])
         # Dynamo takes no Function inside a backward, and differentiates once
-        gradient = linear_ops.rows_gradient if torch.compiler.is_compiling() else functools.partial(_apply, _RowsGradient)
+        gradient = linear_ops.rows_gradient if torch.compiler.is_compiling() else functools.partial(apply, _RowsGradient)
         found = gradient(*grads[:4], rest, entropy, *call, *ctx.options, needs)
-        return *_wanted(found, call, needs), *(None,) * 8
-
-
-def _wanted(found: Sequence[Tensor], call: Sequence[Any], needs: Sequence[bool]) -> list[Tensor | None]:
-    """The gradients in the dtype of what they are gradients of, None where nobody asked."""
-    return [g.to(t.dtype) if need else None for g, t, need in zip(found, call[:3], needs, strict=True)]
+        return *as_given(found, call, needs), *(None,) * 8
 
 
 class _RowsGradient(torch.autograd.Function):
@@ -175,36 +163,13 @@ class _RowsGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        slopes, call = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        saved = ctx.saved_tensors
+        slopes, call = saved[:4], saved[4:]
         ups = [g for g, wanted in zip(slopes, (True, True, call[5] is not None, ctx.options[-1]), strict=True) if wanted]
-        back = _second(_of(_plain_rows, call[3:], ctx.options), call, ctx.needs, ups, grads)
+        back = second(_of(_plain_rows, call[3:], ctx.options), call[:3], ctx.needs, ups, grads)
         by, (dx, dw, db) = iter(back[0]), back[1]
         places = (True, True, call[5] is not None, ctx.options[-1])
         return *(next(by) if wanted else None for wanted in places), None, None, dx, dw, db, *(None,) * 7
-
-
-def _second(plain: Any, call: Sequence[Any], needs: Sequence[bool], ups: Sequence[Tensor], grads: Sequence[Tensor]) -> Any:
-    """The vjp of the vjp of ``plain(x, w, bias)``: gradients of ``ups``, and of x, w, bias, for ``grads`` of the needed ones."""
-    chosen = [i for i, need in enumerate(needs) if need]
-
-    def first(ups: Sequence[Tensor], *primal: Tensor) -> tuple[Tensor, ...]:
-        def value(*primal: Tensor) -> Any:
-            every = [*call[:3]]
-            for i, t in zip(chosen, primal, strict=True):
-                every[i] = t
-            return plain(*every)
-
-        _, pull, *_ = torch.func.vjp(value, *primal)
-        pulled: tuple[Tensor, ...] = pull(tuple(ups))
-        return pulled
-
-    primal = [call[i] for i in chosen]
-    found, pull, *_ = torch.func.vjp(first, tuple(ups), *primal)
-    by_ups, *by_primal = pull(tuple(grads[i].to(t.dtype) for i, t in zip(chosen, found, strict=True)))
-    every: list[Tensor | None] = [None, None, None]
-    for i, t in zip(chosen, by_primal, strict=True):
-        every[i] = t
-    return by_ups, every
 
 
 def _plain_total(
@@ -236,42 +201,16 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        if grads[0] is None:
+        by, saved = grads[0], ctx.saved_tensors  # read once: checkpointing allows no more
+        if by is None:
             return (None,) * 14
         if torch.compiler.is_compiling():  # Dynamo takes no Function inside a backward, and differentiates once
-            found = _wanted([t * grads[0].to(t.dtype) for t in ctx.saved_tensors[:3]], ctx.saved_tensors[3:6], ctx.needs)
-        elif torch.is_grad_enabled() or _batched(grads[0]):
-            found = _apply(_TotalGradient, grads[0], *ctx.saved_tensors, ctx.options, ctx.needs)
-            found = _wanted(found, ctx.saved_tensors[3:6], ctx.needs)
+            found = as_given([t * by.to(t.dtype) for t in saved[:3]], saved[3:], ctx.needs)
+        elif torch.is_grad_enabled() or batched(by):  # is_grads_batched
+            found = as_given(apply(_TotalGradient, by, *saved, ctx.options, ctx.needs), saved[3:], ctx.needs)
         else:
-            found = _scaled(grads[0], ctx.saved_tensors, ctx.needs)
+            found = scaled(by, saved[:3], saved[3:], ctx.needs)
         return *found, *(None,) * 11
-
-
-def _batched(by: Tensor) -> bool:
-    """Whether autograd runs a batch of backward passes at once (is_grads_batched), which takes nothing in place."""
-    found: bool = torch._C._functorch.is_legacy_batchedtensor(by)  # pyright: ignore  # nothing public says so
-    return found
-
-
-def _scaled(by: Tensor, saved: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor | None]:
-    """The saved gradients times a number, rounded once, in the dtype of the operands.
-
-    In place where the graph will not be used again: the weight gradient can be the largest tensor of a step.
-    """
-    again: bool = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore  # nothing public says so
-    found: list[Tensor | None] = []
-    for gradient, like, need in zip(saved[:3], saved[3:6], needs, strict=True):
-        if not need:
-            found.append(None)
-        elif gradient.dtype == like.dtype:
-            found.append(gradient * by.to(gradient.dtype) if again else gradient.mul_(by.to(gradient.dtype)))
-        else:
-            out = torch.empty_like(gradient, dtype=like.dtype)
-            for part in slabs(len(gradient), 1024):
-                torch.mul(gradient[part], by.to(gradient.dtype), out=out[part])
-            found.append(out)
-    return found
 
 
 class _TotalGradient(torch.autograd.Function):
@@ -289,5 +228,5 @@ class _TotalGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         by, *call = ctx.saved_tensors
-        (by_ups,), every = _second(_of(_plain_total, call[3:], ctx.options), call, ctx.needs, (by,), grads)
+        (by_ups,), every = second(_of(_plain_total, call[3:], ctx.options), call[:3], ctx.needs, (by,), grads)
         return by_ups, None, None, None, *every, *(None,) * 6

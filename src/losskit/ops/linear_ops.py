@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .autograd import define, without_autocast
 from .heads import Row, objective, slopes
 from .rows import Coefficients, Found, sweep
 from .work import Sweep, Work
@@ -156,29 +157,6 @@ def _total(
     return result, work.scattered(dx) if needs[0] else dx, dw, slope
 
 
-def _without_autocast(body: Callable[..., Any], pass_over: Sweep) -> Callable[..., Any]:
-    def run(*given: Any) -> Any:
-        first = next(t for t in given if isinstance(t, Tensor))
-        with torch.autocast(first.device.type, enabled=False):  # the dtype of a score is the op's own business
-            return body(pass_over, *given)
-
-    return run
-
-
-def _each(op: Any) -> Callable[..., Any]:
-    """vmap of an op as a loop: one call is long enough to pay for itself."""
-
-    def rule(info: Any, in_dims: tuple[Any, ...], *given: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        calls = [
-            op(*(v.select(d, i) if isinstance(d, int) else v for v, d in zip(given, in_dims, strict=True)))
-            for i in range(info.batch_size)
-        ]
-        stacked = tuple(torch.stack(column) for column in zip(*calls, strict=True))
-        return stacked, (0,) * len(stacked)
-
-    return rule
-
-
 _CALL = "Tensor x, Tensor w, Tensor? bias, Tensor index, Tensor? kept, Tensor? tilt"
 _FORM = "float scale, float softcap, int memory"
 _SCHEMAS = {
@@ -195,14 +173,6 @@ _SCHEMAS = {
 _BODIES: dict[str, Callable[..., Any]] = {"rows": _rows, "rows_gradient": _rows_gradient, "total": _total}
 
 
-def _op(name: str) -> Any:
-    op = torch.library.custom_op(
-        f"losskit::linear_{name}", _without_autocast(_BODIES[name], sweep), mutates_args=(), schema=_SCHEMAS[name]
-    )
-    op.register_vmap(_each(op))
-    return op
-
-
 @functools.cache
 def _cuda_pass() -> Sweep:
     """Triton's row pass, the eager one where there is no Triton; loaded by the first call on CUDA."""
@@ -211,11 +181,6 @@ def _cuda_pass() -> Sweep:
     except ImportError:
         return sweep
     return fused
-
-
-rows, rows_gradient, total = _op("rows"), _op("rows_gradient"), _op("total")
-for _name, _each_op in (("rows", rows), ("rows_gradient", rows_gradient), ("total", total)):
-    _each_op.register_kernel("cuda", _without_autocast(_BODIES[_name], lambda *given: _cuda_pass()(*given)))
 
 
 def _gradients(x: Tensor, w: Tensor, needs: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
@@ -243,6 +208,14 @@ def _total_fake(x: Tensor, w: Tensor, *others: Any) -> Any:
     return (x.new_empty((), dtype=torch.float64), *_gradients(x, w, others[-1]))
 
 
-rows.register_fake(_rows_fake)
-rows_gradient.register_fake(_rows_gradient_fake)
-total.register_fake(_total_fake)
+_FAKES: dict[str, Callable[..., Any]] = {"rows": _rows_fake, "rows_gradient": _rows_gradient_fake, "total": _total_fake}
+
+
+def _op(name: str) -> Any:
+    """The op with the eager row pass everywhere, with Triton's on CUDA."""
+    op = define(f"linear_{name}", _SCHEMAS[name], functools.partial(_BODIES[name], sweep), _FAKES[name])
+    op.register_kernel("cuda", without_autocast(lambda *given: _BODIES[name](_cuda_pass(), *given)))
+    return op
+
+
+rows, rows_gradient, total = _op("rows"), _op("rows_gradient"), _op("total")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .blocks import Projection, projection, row_blocks, slabs
+from .blocks import Projection, largest, projection, row_blocks, slabs
 from .rows import Coefficients, Form, Visit
 
 __all__ = ["Needs", "Sweep", "Work"]
@@ -53,9 +53,7 @@ class Work:
         if bias is not None:
             wide = bias.double()
             if not softcap:  # a common offset would take the digits of the float32 scores
-                finite = wide.isfinite()
-                highest = torch.where(finite, wide, -torch.inf).amax()
-                self.shift = torch.where(finite.any(), highest, 0)
+                self.shift = largest(wide)
             self.form.bias = (wide - self.shift).to(dtype)
             self.shift = self.shift * scale
         self.own, self.steep = self._targets()
@@ -75,7 +73,7 @@ class Work:
 
     def run(self, sweep: Sweep, visit: Visit, needs: Needs) -> tuple[Tensor, Tensor, Tensor]:
         """Visit every row, and gather the gradients of input, weight and bias that are needed; empty those that are not."""
-        memory, piece = self.memory, 0
+        memory, piece = self.memory - self.products.beside(self.memory), 0
         if self.products.rounded:
             piece = min(_PIECE, self.memory // 8 // self.products.row_bytes)
             memory -= max(piece, self.form.rows) * self.products.row_bytes
