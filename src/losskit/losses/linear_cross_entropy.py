@@ -101,12 +101,13 @@ def linear_cross_entropy(
         label_smoothing: eps in [0, 1]; the target becomes (1 - eps) of itself plus eps / C of every class.
         z_loss: adds this times logsumexp^2, which keeps the scores from drifting.
         logit_scale: > 0, multiplies the products (and the bias).
-        softcap: > 0, bends the scores into (-softcap, softcap); class indices only.
-        reduction: "mean" and "sum" take the gradient along in the forward pass (three products of N x C x D), "none"
-            computes the scores again in the backward pass (four).
+        softcap: > 0, bends the scores into (-softcap, softcap); class indices only. With label_smoothing and a weight that
+            wants a gradient the scores are kept.
+        reduction: "mean" and "sum" of class indices take the gradient along in the forward pass (three products of N x C x D),
+            "none" computes the scores again in the backward pass (four). Probabilities take six, in float32.
         normalizer: replaces the mean's denominator, e.g. by the number of tokens in all micro-batches (count_valid).
-        memory: bytes for scores and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the least.
-            Half-precision gradients are gathered in float32 beside it.
+        memory: bytes for scores and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the least. Beside it are
+            gradients, which half precision gathers in float32, and for probabilities some tensors of their size.
     Returns:    0-d, or (*) for reduction="none", in float32 (float64 for float64).
     Raises:     ShapeError; TypeError; IndexError for a target outside of [0, C) on CPU (its row is NaN elsewhere);
                 ValueError for an option out of range, or softcap with probabilities.

@@ -147,7 +147,7 @@ def linear_kl_div(
     Gradient:   \partial\ell/\partial x = W^T g,\; \partial\ell/\partial W = g x^T,\; g = T (q - p); reverse:
                 g = T q_c (\log q_c - \log p_c - \mathrm{KL})
     Use when:   the classes are many: a vocabulary of 128,256 and 8192 tokens are 3.9 GiB of float32 scores for each of the two,
-                here 256 MiB together. The value is that of kl_div_loss on the scores.
+                here 256 MiB together on CPU. The value is that of kl_div_loss on the scores.
     Avoid when: the scores themselves are at hand (kl_div_loss), or only the teacher's top classes are stored
                 (linear_sparse_kl_div).
     Shape:      student (*, D), student_weight (C, D), teacher (*, E), teacher_weight (C, E) -> () or (*)
@@ -164,7 +164,7 @@ def linear_kl_div(
         memory: bytes for the scores of both and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the
             least. Half-precision gradients are gathered in float32 beside it.
     Returns:    0-d, or (*) for reduction="none", in float32 (float64 for float64). The mean is over rows. Rows of less than
-                0.02 nats are worked in float64, so that near models keep their digits and equal ones give 0.
+                0.02 nats (on CUDA all) are worked in float64, so that near models keep their digits and equal ones give 0.
                 The teacher gets its gradient too where it requires one: run it under torch.no_grad().
     Raises:     ShapeError; TypeError; ValueError for an option out of range.
     Reference:  Hinton et al. 2015, arXiv:1503.02531; reverse: Gu et al. 2023, arXiv:2306.08543
@@ -244,6 +244,7 @@ def linear_js_div(
         temperature: T > 0, divides both. The value carries T^2, which the authors' code leaves out.
         weight: (*) what each row counts for; the mean divides by the sum.
         mask: (*) bool, True where a row counts; the others are dropped before the first product and may be NaN, in both.
+        reduction: "mean" and "sum" take the gradient along in the forward pass, "none" computes the scores again in backward.
         normalizer: replaces the mean's denominator, e.g. by the number of tokens in all micro-batches.
         memory: bytes for the scores of both and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the
             least. Half-precision gradients are gathered in float32 beside it.

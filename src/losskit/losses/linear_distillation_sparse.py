@@ -95,6 +95,8 @@ def linear_sparse_kl_div(
             carries T^2.
         weight: (*) what each row counts for; the mean divides by the sum.
         mask: (*) bool, True where a row counts; the others are dropped before the first product and may be anything.
+        reduction: whatever it is, the backward pass computes the scores again, those of the listed classes alone for
+            "renormalize".
         normalizer: replaces the mean's denominator, e.g. by the number of tokens in all micro-batches.
         memory: bytes for scores and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the least.
             Half-precision gradients are gathered in float32 beside it.

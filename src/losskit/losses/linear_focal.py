@@ -82,7 +82,7 @@ def linear_focal_loss(
 ) -> Tensor:
     r"""Focal loss of softmax(W x + b) that never holds the N x C scores: many classes, most rows easy.
 
-    Formula:    \ell = -(1 - p_y)^\gamma \log p_y,\; p = \mathrm{softmax}(Wx + b)
+    Formula:    \ell = -(1 - p_y)^\gamma \log p_y,\; p = \mathrm{softmax}(s(Wx + b)),\; s(z) = c \tanh(k z / c)
     Gradient:   of focal_loss with respect to the scores, carried to x, W and b block by block
     Use when:   a large vocabulary or catalogue drowns its rare classes.
     Avoid when: the classes are a thousand (focal_loss), labels are noisy, or calibrated probabilities are needed.
@@ -90,14 +90,18 @@ def linear_focal_loss(
     Args:
         gamma: >= 0; 0 is linear_cross_entropy. An example with p = 0.9 counts (1 - p)^2 = 1 % of a hopeless one.
         linear_bias: (C,) added to the products.
-        weight: (C,) what each class counts for, the paper's alpha; it multiplies the loss and never enters p.
+        weight: (C,) what each class counts for, the paper's alpha; it multiplies the loss and never enters p. The mean divides
+            by the sum over the targets.
         ignore_index: rows with this target are dropped before the first product.
         logit_scale: > 0, multiplies the products (and the bias).
         softcap: > 0, bends the scores into (-softcap, softcap).
+        reduction: "mean" and "sum" take the gradient along in the forward pass (three products of N x C x D), "none"
+            computes the scores again in the backward pass (four).
         normalizer: replaces the mean's denominator, e.g. by the number of tokens in all micro-batches.
         memory: bytes for scores and row buffers, 256 MiB by default (CUDA: 1 GiB); one row is the least.
     Returns:    0-d, or (*) for reduction="none", in float32 (float64 for float64).
-    Raises:     ShapeError; TypeError; IndexError for a target outside of [0, C) on CPU; ValueError for an option out of range.
+    Raises:     ShapeError; TypeError; IndexError for a target outside of [0, C) on CPU (its row is NaN elsewhere);
+                ValueError for an option out of range.
     Reference:  Lin et al. 2017, arXiv:1708.02002
     Example:
         >>> losskit.linear_focal_loss(torch.zeros(1, 8), torch.randn(2, 8), torch.tensor([0]))  # (1/2)^2 ln 2

@@ -149,7 +149,7 @@ class Work:
 
 
 def chosen(kept: Tensor) -> Tensor | None:
-    """The places of the rows that count, None for all: on CUDA the one wait of a call."""
+    """The places of the rows that count, None for all: on CUDA the one wait of a pass."""
     rows = kept.nonzero().squeeze(1)
     return None if len(rows) == len(kept) else rows
 
