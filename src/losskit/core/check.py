@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -87,8 +86,9 @@ def at_least(name: str, value: float, low: float, *, strict: bool = False, finit
     value = _number(name, value)
     if not (value > low if strict else value >= low):
         raise ValueError(f'"{name}" must be {">" if strict else ">="} {low:g}, got {value!r}')
-    if finite and value > sys.float_info.max:  # math.isinf takes no symbolic number of torch.compile(dynamic=True)
-        raise ValueError(f'"{name}" must be finite, got {"inf" if value == math.inf else "an int beyond all floats"}')
+    largest = sys.float_info.max
+    if finite and not -largest <= value <= largest:  # math.isinf takes no symbolic number of torch.compile(dynamic=True)
+        raise ValueError(f'"{name}" must be finite, got {value if isinstance(value, float) else "an int beyond all floats"!r}')
 
 
 def between(name: str, value: float, low: float, high: float, *, strict: bool = False) -> None:
