@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import losskit
+from projections import drawn, off
 
 
 def operands(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,3 +110,19 @@ def test_the_module_is_the_function() -> None:
     wanted = losskit.linear_log_probs(x, w, y, entropy=True, logit_scale=0.5)
     for a, b in zip(found, wanted, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("std", [0.3, 3.0])
+def test_every_gradient_in_bfloat16_is_off_by_little_more_than_its_last_rounding(std: float) -> None:
+    """1.7e-3 of the size is rounding alone; an entropy has no large term at the target that would hide the digits of the others."""
+    x, w, y = drawn(300, 256, 4096, torch.bfloat16, std)
+    found = losskit.linear_log_probs(x, w, y, entropy=True)
+    assert found.entropy is not None
+    wide = [t.detach().double().requires_grad_() for t in (x, w)]
+    log_p = (wide[0] @ wide[1].T).log_softmax(-1)
+    plain = (log_p.gather(-1, y[:, None]), (wide[0] @ wide[1].T).logsumexp(-1), -(log_p.exp() * log_p).sum(-1))
+    for got, right in zip((found.log_prob, found.logsumexp, found.entropy), plain, strict=True):
+        slopes = [torch.autograd.grad(t.sum(), of, retain_graph=True) for t, of in ((got, (x, w)), (right, wide))]
+        for a, b in zip(*slopes, strict=True):
+            assert b.any()
+            assert off(a, b) < 2.7e-3

@@ -116,7 +116,8 @@ def _statistics(block: Tensor, low: Low | None, form: Form, rows: slice, own: Te
     """What is seen in some rows, and the softmax over the scores that are not the target's."""
     scores, steep, drift, peak, top = _scores(block[rows], None, form, own)
     mass = _softmax(scores)
-    if low is not None and bool((peak.square() > _ROUNDED * mass).any()):
+    # the gradient of an entropy has no large term at the target, beside which rounding is small
+    if low is not None and (form.entropy or bool((peak.square() > _ROUNDED * mass).any())):
         scores, steep, drift, peak, top = _scores(block[rows], low(rows), form, own)
         mass = _softmax(scores)
     rest = peak.double() + mass.double().log()
