@@ -114,7 +114,7 @@ def test_the_module_is_the_function() -> None:
 
 @pytest.mark.parametrize("std", [0.3, 3.0])
 def test_every_gradient_in_bfloat16_is_off_by_little_more_than_its_last_rounding(std: float) -> None:
-    """1.7e-3 of the size is rounding alone; an entropy has no large term at the target that would hide the digits of the others."""
+    """1.7e-3 of the size is rounding alone; an entropy has no large term at the target that would hide the others."""
     x, w, y = drawn(300, 256, 4096, torch.bfloat16, std)
     found = losskit.linear_log_probs(x, w, y, entropy=True)
     assert found.entropy is not None
