@@ -16,7 +16,8 @@ Sweep = Callable[..., Tensor]
 Needs = tuple[bool, bool, bool]
 _PIECE = 256  # rows of lost digits at a time
 _FORWARD = 16 << 20  # scores at a time on CPU without a gradient: more is fresh memory, which costs as much as the arithmetic
-_GATHERED = 8 << 20  # bytes of gathered weight rows at a time
+_ASIDE = 20 << 20  # bytes that gathered rows and the library of the products keep to themselves: 18 MiB, as measured
+_GATHERED = 1 << 20  # bytes of gathered weight rows at a time: what is freed stays resident beside the block
 
 
 class Work:
@@ -78,6 +79,7 @@ class Work:
             piece = min(_PIECE, self.memory // 8 // self.products.row_bytes)
             memory -= max(piece, self.form.rows) * self.products.row_bytes
         if self.x.device.type == "cpu":
+            memory -= min(_ASIDE, memory // 8)
             memory -= self.form.rows * len(self.w) * self.form.dtype.itemsize
             if not any(needs):  # of two bytes: half as many, measured best of 4M to 32M
                 memory = min(memory, (_FORWARD >> self.products.rounded) * self.products.score_dtype.itemsize)
