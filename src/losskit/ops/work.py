@@ -15,7 +15,7 @@ __all__ = ["Needs", "Sweep", "Work"]
 Sweep = Callable[..., Tensor]
 Needs = tuple[bool, bool, bool]
 _PIECE = 256  # rows of lost digits at a time
-_FORWARD = 16 << 20  # scores at a time on CPU without a gradient: more is fresh memory, which costs as much as the arithmetic
+_FORWARD = 32 << 20  # scores at a time on CPU without a gradient: more is fresh memory, which costs as much as the arithmetic
 _ASIDE = 20 << 20  # bytes that gathered rows and the library of the products keep to themselves: 18 MiB, as measured
 _GATHERED = 1 << 20  # bytes of gathered weight rows at a time: what is freed stays resident beside the block
 
@@ -81,8 +81,8 @@ class Work:
         if self.x.device.type == "cpu":
             memory -= min(_ASIDE, memory // 8)
             memory -= self.form.rows * len(self.w) * self.form.dtype.itemsize
-            if not any(needs):  # of two bytes: half as many, measured best of 4M to 32M
-                memory = min(memory, (_FORWARD >> self.products.rounded) * self.products.score_dtype.itemsize)
+            if not any(needs):  # of two bytes: a quarter as many, measured best of 4M to 64M
+                memory = min(memory, (_FORWARD >> 2 * self.products.rounded) * self.products.score_dtype.itemsize)
         blocks = list(row_blocks(len(self.x), self.products.row_bytes, memory))
         wide = self.form.dtype
         dx = self.x.new_empty(self.x.shape if needs[0] else 0, dtype=wide)
