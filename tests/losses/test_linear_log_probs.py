@@ -121,8 +121,10 @@ def test_every_gradient_in_bfloat16_is_off_by_little_more_than_its_last_rounding
     wide = [t.detach().double().requires_grad_() for t in (x, w)]
     log_p = (wide[0] @ wide[1].T).log_softmax(-1)
     plain = (log_p.gather(-1, y[:, None]), (wide[0] @ wide[1].T).logsumexp(-1), -(log_p.exp() * log_p).sum(-1))
-    for got, right in zip((found.log_prob, found.logsumexp, found.entropy), plain, strict=True):
+    # a log-sum-exp has the softmax alone for its gradient, whose rounded entries cancel in the product
+    bars = 2.5e-3, 2.7e-3, 2.5e-3
+    for got, right, bar in zip((found.log_prob, found.logsumexp, found.entropy), plain, bars, strict=True):
         slopes = [torch.autograd.grad(t.sum(), of, retain_graph=True) for t, of in ((got, (x, w)), (right, wide))]
         for a, b in zip(*slopes, strict=True):
             assert b.any()
-            assert off(a, b) < 2.7e-3
+            assert off(a, b) < bar
