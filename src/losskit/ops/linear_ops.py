@@ -12,6 +12,7 @@ from torch import Tensor
 from .autograd import define, without_autocast
 from .heads import Row, objective, slopes
 from .rows import Coefficients, Found, sweep
+from .tiles import tiled, tiles_fit
 from .work import Sweep, Work
 
 __all__ = ["rows", "rows_gradient", "total"]
@@ -33,6 +34,8 @@ def _rows(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """own, rest, drift, entropy, top, each (N,); the last three empty unless asked for."""
     work = Work(x, w, bias, index, kept, tilt, scale, softcap, memory, entropy=entropy, top=top)
+    if tilt is None and not entropy and tiles_fit(work.x, len(w)):
+        return _tiled_rows(work, memory, top)
     count = len(work.x)
     rest = work.own.new_empty(count)
     spread = work.own.new_empty(count if entropy else 0)
@@ -59,6 +62,15 @@ def _rows(
         work.scattered(h) if entropy else h,
         work.scattered(best) if top else best,
     )
+
+
+def _tiled_rows(work: Work, memory: int, top: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The same from tiles of classes."""
+    found = tiled(work.x, work.w, work.form.bias, work.index, work.scale, work.softcap, memory)
+    best = torch.where(work.own >= found.peak, work.index, found.top) if top else work.index.new_empty(0)
+    none = work.own.new_empty(0)
+    own, rest = work.scattered(work.own + work.shift), work.scattered(found.rest + work.shift)
+    return own, rest, none, none.clone(), work.scattered(best) if top else best
 
 
 def _entropy(own: Tensor, rest: Tensor, spread: Tensor) -> Tensor:
