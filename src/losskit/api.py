@@ -2,6 +2,7 @@
 
 # star imports are the point of this file: each module says what is public in __all__
 
+from . import evaluate as evaluate
 from .core.card import CATALOGUE as CATALOGUE
 from .core.card import Card as Card
 from .core.card import Levels as Levels
@@ -11,6 +12,12 @@ from .core.check import debug as debug
 from .core.module import Loss as Loss
 from .core.reduce import Parts as Parts
 from .core.reduce import parts as parts
+from .evaluate.brier import *
+from .evaluate.calibration import *
+from .evaluate.calibration_stream import *
+from .evaluate.figures import *
+from .evaluate.metric import *
+from .evaluate.temperature import *
 from .losses.adaptive import *
 from .losses.asymmetric import *
 from .losses.binary import *

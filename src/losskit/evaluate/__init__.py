@@ -1,0 +1,56 @@
+"""Honest evaluation: perplexity of language models, and the calibration of classifiers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .documents import DataError as DataError
+    from .documents import Document as Document
+    from .documents import documents as documents
+    from .journal import JournalError as JournalError
+    from .model import Head as Head
+    from .model import ModelError as ModelError
+    from .paired import Comparison as Comparison
+    from .paired import compare as compare
+    from .plan import Plan as Plan
+    from .plan import Window as Window
+    from .records import DocumentScore as DocumentScore
+    from .report import PerplexityReport as PerplexityReport
+    from .report import read_report as read_report
+    from .run import perplexity as perplexity
+    from .score import NonFiniteError as NonFiniteError
+    from .summary import Figures as Figures
+    from .token_view import TokenScore as TokenScore
+    from .token_view import score_tokens as score_tokens
+
+# where each public name lives: a loss must not wait for the evaluator's imports
+_HOMES = {
+    "documents": ("DataError", "Document", "documents"),
+    "journal": ("JournalError",),
+    "model": ("Head", "ModelError"),
+    "paired": ("Comparison", "compare"),
+    "plan": ("Plan", "Window"),
+    "records": ("DocumentScore",),
+    "report": ("PerplexityReport", "read_report"),
+    "run": ("perplexity",),
+    "score": ("NonFiniteError",),
+    "summary": ("Figures",),
+    "token_view": ("TokenScore", "score_tokens"),
+}
+__all__ = sorted(name for names in _HOMES.values() for name in names)
+
+
+def __getattr__(name: str) -> Any:
+    """Load the file of a name when it is asked for."""
+    for home, names in _HOMES.items():
+        if name in names:
+            found = getattr(import_module(f"{__name__}.{home}"), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

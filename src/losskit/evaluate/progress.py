@@ -1,0 +1,92 @@
+"""How far an evaluation is, on stderr: a line that is rewritten in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TextIO
+
+from .intervals import ratio
+from .records import DocumentScore
+from .summary import exp
+
+__all__ = ["Progress", "Silent"]
+
+_SOON, _SELDOM = 0.5, 15.0  # seconds between two lines: of a terminal, of a file
+
+
+class Progress:
+    """Told of every batch and every document; prints the running perplexity, its interval, the speed and what is left."""
+
+    def __init__(self, total: int, *, level: float, stream: TextIO | None = None) -> None:
+        self.stream = sys.stderr if stream is None else stream
+        self.live = self.stream.isatty()
+        self.total, self.level = total, level
+        self.tokens = self.resumed = 0
+        self.documents: list[DocumentScore] = []
+        self.began = self.last = time.monotonic()
+        self.width = 0
+
+    def resume(self, documents: Sequence[DocumentScore]) -> None:
+        """Documents that were scored before."""
+        self.documents += documents
+        self.tokens = self.resumed = sum(d.tokens for d in documents)
+
+    def batch(self, tokens: int) -> None:
+        """So many tokens more."""
+        self.tokens += tokens
+        now = time.monotonic()
+        if now - self.last >= (_SOON if self.live else _SELDOM):
+            self.last = now
+            self._print(self.line(now))
+
+    def finish(self, documents: Sequence[DocumentScore]) -> None:
+        """Documents that are done."""
+        self.documents += documents
+
+    def line(self, now: float) -> str:
+        """One line of text."""
+        speed = (self.tokens - self.resumed) / max(now - self.began, 1e-9)
+        left = (self.total - self.tokens) / speed if speed > 0 else 0.0
+        parts = [f"{100 * self.tokens / max(self.total, 1):3.0f} %", f"{self.tokens:,} of {self.total:,} tokens"]
+        scored = [d for d in self.documents if d.tokens]
+        if scored:
+            one = ratio([d.nats for d in scored], [d.tokens for d in scored], level=self.level)
+            bounds = "" if one.low is None or one.high is None else f" [{exp(one.low):.4g}, {exp(one.high):.4g}]"
+            parts.append(f"perplexity so far {exp(one.value):.4g}{bounds}")
+        return " | ".join([*parts, f"{speed:,.0f} tokens/s", f"{_time(left)} left"])
+
+    def _print(self, line: str) -> None:
+        if not self.live:
+            print(line, file=self.stream, flush=True)
+            return
+        import shutil
+
+        line = line[: max(shutil.get_terminal_size().columns - 1, 20)]
+        print("\r" + line.ljust(self.width), end="", file=self.stream, flush=True)
+        self.width = len(line)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live and self.width:
+            print("\r" + " " * self.width, end="\r", file=self.stream, flush=True)
+
+
+class Silent(Progress):
+    """Says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(0, level=0.95)
+
+    def batch(self, tokens: int) -> None:
+        """Nothing is said."""
+
+
+def _time(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

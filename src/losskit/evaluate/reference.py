@@ -1,0 +1,119 @@
+"""A reference model to be compared with: run beside, or its hidden states kept on disk, never its scores."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..losses.distillation import kl_div_loss
+from ..losses.linear_distillation import linear_kl_div
+from .model import Head, LanguageModel, ModelError, Scores
+
+__all__ = ["Reference"]
+
+_FACTS, _HEAD = "reference.json", "head.pt"
+
+
+class Reference:
+    """What the reference says of the rows of a batch: ``model`` runs it; ``folder`` holds, or is to hold, its hidden states."""
+
+    def __init__(self, model: LanguageModel, folder: Path | None = None) -> None:
+        self.model, self.folder = model, folder
+
+    @classmethod
+    def saving(cls, model: LanguageModel, folder: Path, facts: Mapping[str, Any]) -> Reference:
+        """Keep the hidden states of ``model`` in a folder; ``facts`` say of which text and windows.
+
+        Raises:     ModelError for a model whose head is not known: its scores would take a hundred times the space.
+        """
+        if model.head is None:
+            raise ModelError(f'"save_hidden" needs the hidden states of {model.name}, but {model.why_logits}; give "head"')
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / _HEAD, lambda path: torch.save(dict(model.head._asdict()), path))  # type: ignore[union-attr]  # looked at above
+        text = json.dumps({**facts, "name": model.name, "precision": model.precision}, indent=1)
+        _replace(folder / _FACTS, lambda path: path.write_text(text, "utf-8"))
+        return cls(model, folder)
+
+    @classmethod
+    def saved(cls, folder: Path, facts: Mapping[str, Any], device: torch.device, precision: str) -> Reference:
+        """Read what :meth:`saving` kept.
+
+        Raises:     ModelError if it was kept of another text or other windows.
+        """
+        try:
+            held = json.loads((folder / _FACTS).read_text("utf-8"))
+            head = Head(**torch.load(folder / _HEAD, weights_only=True, map_location=device))
+        except (OSError, ValueError, TypeError) as problem:
+            raise ModelError(
+                f'"reference" {folder} holds no hidden states ({problem}); expected a folder that save_hidden wrote'
+            ) from None
+        differ = [f"{k} ({held.get(k)} there, {v} here)" for k, v in facts.items() if held.get(k) != v]
+        if differ:
+            raise ModelError(f'"reference" {folder} was made with other {" and ".join(differ)}: make it anew with save_hidden')
+        model = LanguageModel(_stored, head=head, precision=precision)
+        model.name, model.device = held["name"], device
+        return cls(model, folder)
+
+    def rows(self, place: tuple[int, int], ids: Tensor, rows: Callable[[Tensor], Tensor]) -> Tensor:
+        """The reference's hidden states of the batch at ``place``."""
+        if self.folder is None:
+            return rows(self.model.states(ids.to(self.model.device)))
+        found: Tensor = torch.load(self._file(place), weights_only=True, map_location=self.model.device)
+        return found
+
+    def write(self, place: tuple[int, int], rows: Tensor) -> None:
+        """Keep the hidden states of the batch at ``place``."""
+        _replace(self._file(place), lambda path: torch.save(rows.detach().clone().cpu(), path))
+
+    def _file(self, place: tuple[int, int]) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{place[0]:08d}-{place[1]:06d}.pt"
+
+    def score(self, rows: Tensor, target: Tensor) -> Scores:
+        """-log p of the reference."""
+        return self.model.score(rows, target)
+
+    def divergence(self, model: LanguageModel, mine: Tensor, theirs: Tensor) -> Tensor:
+        """KL(reference || model) of each row (n,), in nats."""
+        if model.vocabulary != self.model.vocabulary and None not in (model.vocabulary, self.model.vocabulary):
+            raise ModelError(
+                f"{model.name} has {model.vocabulary} tokens and the reference {self.model.name} {self.model.vocabulary}: "
+                "their distributions cannot be compared"
+            )
+        if model.head is None or self.model.head is None:
+            return kl_div_loss(model.scores(mine), self.model.scores(theirs).to(mine.device), reduction="none")
+        (x, w, b, c), (y, v, d, e) = _operands(model, mine), _operands(self.model, theirs)
+        dtype = torch.promote_types(x.dtype, y.dtype)
+        x, w, y, v = (t.to(dtype) for t in (x, w, y, v))
+        return linear_kl_div(
+            x, w, y.to(x.device), v.to(x.device), student_bias=b, teacher_bias=d, student_softcap=c, teacher_softcap=e,
+            reduction="none",
+        )  # fmt: skip
+
+
+def _operands(model: LanguageModel, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None, float | None]:
+    head = model.head
+    assert head is not None
+    rows = rows.double() if model.precision == "float64" else rows
+    bias = None if head.bias is None else head.bias * head.scale
+    return rows.to(head.weight.dtype) * head.scale, head.weight, bias, head.softcap
+
+
+def _stored(ids: Tensor) -> Tensor:
+    raise AssertionError("the hidden states are read from disk")
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """A file that is whole or not there."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
