@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from losskit.evaluate.documents import DataError, documents
+from losskit.evaluate.documents import DataError, read_documents
 
 __all__ = ["ids", "refused", "texts", "written"]
 
 
 def texts(source: object, **options: Any) -> list[str | None]:
-    return [each.text for each in documents(source, **options)]
+    return [each.text for each in read_documents(source, **options)]
 
 
 def ids(source: object, **options: Any) -> list[str]:
-    return [each.id for each in documents(source, **options)]
+    return [each.id for each in read_documents(source, **options)]
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -29,6 +29,6 @@ def written(path: Path, content: str | bytes) -> Path:
 
 def refused(message: str, source: object, **options: Any) -> None:
     with pytest.raises(DataError) as caught:
-        documents(source, **options)
+        read_documents(source, **options)
     assert re.search(message, str(caught.value)), str(caught.value)
     assert "\n" not in str(caught.value)

@@ -28,7 +28,8 @@ _COMMON = {"weight", "mask", "ignore_index", "reduction", "normalizer"}
 def public() -> dict[str, Any]:
     """The public names of losskit that are neither a loss nor the module of one."""
     losses = {*losskit.CATALOGUE, *(c.module.__name__ for c in losskit.CATALOGUE.values() if c.module)}
-    return {n: v for n, v in sorted(vars(api).items()) if not n.startswith("_") and n not in losses and not inspect.ismodule(v)}
+    own = {n: v for n, v in sorted(vars(api).items()) if not n.startswith("_") and n not in losses and not inspect.ismodule(v)}
+    return own | {f"evaluate.{n}": getattr(losskit.evaluate, n) for n in losskit.evaluate.__all__}
 
 
 def problems() -> list[str]:

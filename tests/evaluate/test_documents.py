@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evaluate_helpers_documents import refused, texts, written
-from losskit.evaluate.documents import Document, data_fingerprint, documents
+from losskit.evaluate.documents import Document, data_fingerprint, read_documents
 
 numpy = pytest.importorskip("numpy", reason="some hand token ids over in its arrays")
 
@@ -18,11 +18,12 @@ numpy = pytest.importorskip("numpy", reason="some hand token ids over in its arr
 
 
 def test_a_str_is_one_text() -> None:
-    assert documents("to be\nor not") == [Document("0", "to be\nor not", None, None, None)]
+    assert read_documents("to be\nor not") == [Document("0", "to be\nor not", None, None, None)]
 
 
 def test_texts_records_and_ids_may_stand_in_one_list() -> None:
-    found = documents(["a", {"text": "b"}, [1, 2], {"tokens": [3]}, {"input_ids": torch.tensor([4])}, torch.tensor([5, 6]), []])
+    rows = [[1, 2], {"tokens": [3]}, {"input_ids": torch.tensor([4])}, torch.tensor([5, 6]), []]
+    found = read_documents(["a", {"text": "b"}, *rows])
     assert [each.text for each in found] == ["a", "b", None, None, None, None, None]
     assert [each.tokens for each in found] == [None, None, [1, 2], [3], [4], [5, 6], []]
     assert [each.id for each in found] == [str(i) for i in range(7)]
@@ -30,15 +31,15 @@ def test_texts_records_and_ids_may_stand_in_one_list() -> None:
 
 def test_fields_are_named_by_the_caller() -> None:
     row = {"body": "a b", "name": 7, "domain": "code", "raw": "a  b"}
-    found = documents([row], text_field="body", id_field="name", group_field="domain", units_from="raw")
+    found = read_documents([row], text_field="body", id_field="name", group_field="domain", units_from="raw")
     assert found == [Document("7", "a b", None, "code", "a  b")]
 
 
 def test_a_tensor_is_one_document_and_a_matrix_one_of_each_row() -> None:
-    assert [each.tokens for each in documents(torch.tensor([1, 2, 3]))] == [[1, 2, 3]]
-    assert [each.tokens for each in documents(torch.tensor([[1, 2], [3, 4]]))] == [[1, 2], [3, 4]]
-    assert [each.tokens for each in documents(numpy.array([[1, 2], [3, 4]]))] == [[1, 2], [3, 4]]
-    assert [each.tokens for each in documents([list(numpy.array([1, 2]))])] == [[1, 2]]
+    assert [each.tokens for each in read_documents(torch.tensor([1, 2, 3]))] == [[1, 2, 3]]
+    assert [each.tokens for each in read_documents(torch.tensor([[1, 2], [3, 4]]))] == [[1, 2], [3, 4]]
+    assert [each.tokens for each in read_documents(numpy.array([[1, 2], [3, 4]]))] == [[1, 2], [3, 4]]
+    assert [each.tokens for each in read_documents([list(numpy.array([1, 2]))])] == [[1, 2]]
 
 
 class DataSet:
@@ -59,9 +60,9 @@ def test_no_more_than_the_limit_is_read() -> None:
         while True:
             yield "a"
 
-    assert len(documents(endless(), limit=3)) == 3
+    assert len(read_documents(endless(), limit=3)) == 3
     with pytest.raises(ValueError, match='"limit" is 0, expected at least 1'):
-        documents("a", limit=0)
+        read_documents("a", limit=0)
 
 
 @pytest.mark.parametrize(
@@ -101,14 +102,14 @@ def test_an_id_is_given_once() -> None:
 @pytest.mark.parametrize("source", [{"train": ["a"]}, b"a", 3])
 def test_what_is_no_source_is_a_type_error(source: object) -> None:
     with pytest.raises(TypeError, match=f'"source" is a {type(source).__name__}, expected a text, paths'):
-        documents(source)
+        read_documents(source)
 
 
 def test_a_format_is_of_files() -> None:
     with pytest.raises(ValueError, match="\"format\" is 'xml', expected 'auto', 'text'"):
-        documents("a", format="xml")
+        read_documents("a", format="xml")
     with pytest.raises(ValueError, match='"format" is "lines", but "source" is no file'):
-        documents("a", format="lines")
+        read_documents("a", format="lines")
     refused("item 0: a text, expected token ids", ["a"], format="tokens")
 
 

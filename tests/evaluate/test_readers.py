@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evaluate_helpers_documents import ids, refused, texts, written
-from losskit.evaluate.documents import Document, documents
+from losskit.evaluate.documents import Document, read_documents
 
 polars = pytest.importorskip("polars", reason="the reader of tables, extra 'data'")
 numpy = pytest.importorskip("numpy", reason="the reader of .npy")
@@ -30,8 +30,8 @@ numpy = pytest.importorskip("numpy", reason="the reader of .npy")
 
 def test_a_text_file_is_one_document_as_it_is(tmp_path: Path) -> None:
     path = written(tmp_path / "a.md", "one\r\ntwo \u2028\n\n")
-    assert documents(path) == [Document("a.md", "one\r\ntwo \u2028\n\n", None, None, None)]
-    assert documents([path]) == documents(path)
+    assert read_documents(path) == [Document("a.md", "one\r\ntwo \u2028\n\n", None, None, None)]
+    assert read_documents([path]) == read_documents(path)
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_records_of_every_kind_of_file_have_their_fields(tmp_path: Path) -> None
     polars.DataFrame(rows).write_parquet(tmp_path / "a.parquet")
     expected = [Document("x", "123", None, "p", None), Document("y", 'a "b",\nc', None, "q", None)]
     for name in ("a.jsonl", "a.json", "a.csv", "a.parquet"):
-        assert documents(tmp_path / name, id_field="id", group_field="from") == expected
+        assert read_documents(tmp_path / name, id_field="id", group_field="from") == expected
         assert ids(tmp_path / name) == [f"{name}:1", f"{name}:2"]
         refused('no field "body", there are text, id, from, n', tmp_path / name, text_field="body")
         assert texts(tmp_path / name, limit=1) == ["123"]
@@ -85,11 +85,11 @@ def test_token_ids_come_from_json_lines_torch_numpy_and_parquet(tmp_path: Path) 
     torch.save([torch.tensor(row, dtype=torch.long) for row in rows], tmp_path / "a.pt")
     polars.DataFrame({"input_ids": rows}).write_parquet(tmp_path / "a.parquet")
     for path in (written(tmp_path / "a.jsonl", lines), tmp_path / "a.pt", tmp_path / "a.parquet"):
-        assert [each.tokens for each in documents(path, format="auto" if path.suffix != ".jsonl" else "tokens")] == rows
+        assert [each.tokens for each in read_documents(path, format="auto" if path.suffix != ".jsonl" else "tokens")] == rows
     torch.save(torch.tensor([1, 2]), tmp_path / "b.pt")
     numpy.save(tmp_path / "b.npy", numpy.array([1, 2], dtype=numpy.uint16))
     for name in ("b.pt", "b.npy"):
-        assert documents(tmp_path / name) == [Document(name, None, [1, 2], None, None)]
+        assert read_documents(tmp_path / name) == [Document(name, None, [1, 2], None, None)]
     numpy.save(tmp_path / "c.npy", numpy.array([[1, 2], [3, 4]]))
     assert ids(tmp_path / "c.npy", format="tokens") == ["c.npy:1", "c.npy:2"]
 
@@ -111,7 +111,7 @@ def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(data)))
 
     feed("é\n".encode())
-    assert documents(Path("-")) == [Document("-", "é\n", None, None, None)]
+    assert read_documents(Path("-")) == [Document("-", "é\n", None, None, None)]
     feed(b'{"text": "a"}\n{"text": "b"}\n')
     assert ids(Path("-"), format="jsonl") == ["-:1", "-:2"]
 
@@ -172,14 +172,14 @@ def test_zstd_without_a_reader_says_what_to_install(tmp_path: Path, monkeypatch:
     for name in ("compression.zstd", "zstandard"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r'a.jsonl.zst" is compressed by zstd: pip install zstandard'):
-        documents(written(tmp_path / "a.jsonl.zst", b"anything"))
+        read_documents(written(tmp_path / "a.jsonl.zst", b"anything"))
 
 
 @pytest.mark.parametrize(("name", "module"), [("a.csv", "polars"), ("a.parquet", "polars"), ("a.npy", "numpy")])
 def test_a_reader_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"{name} needs {module} to be read: pip install"):
-        documents(written(tmp_path / name, "text\na\n"))
+        read_documents(written(tmp_path / name, "text\na\n"))
 
 
 # what is wrong with a file
@@ -218,7 +218,7 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, name: str, content
 
 def test_an_empty_file_is_an_empty_document_and_an_empty_directory_none(tmp_path: Path) -> None:
     refused("no document in", tmp_path)
-    assert documents(written(tmp_path / "a.txt", "")) == [Document("a.txt", "", None, None, None)]
+    assert read_documents(written(tmp_path / "a.txt", "")) == [Document("a.txt", "", None, None, None)]
 
 
 def test_a_file_that_is_not_there_or_not_ours_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

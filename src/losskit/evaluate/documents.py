@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .readers import FORMATS, SUFFIXES, DataError, Record, read
 
-__all__ = ["DataError", "Document", "data_fingerprint", "documents"]
+__all__ = ["DataError", "Document", "data_fingerprint", "read_documents"]
 
 # what the fields of token ids are called, here and by transformers
 TOKEN_FIELDS = ("tokens", "input_ids")
@@ -38,7 +38,7 @@ class Fields(NamedTuple):
     tokens_only: bool
 
 
-def documents(
+def read_documents(
     source: object,
     *,
     format: str = "auto",
@@ -64,7 +64,7 @@ def documents(
 
     Raises:     DataError for what cannot be read or has no document; TypeError and ValueError for arguments.
     Example:
-        >>> documents([{"text": "to be", "from": "Hamlet"}], group_field="from")
+        >>> read_documents([{"text": "to be", "from": "Hamlet"}], group_field="from")
         [Document(id='0', text='to be', tokens=None, group='Hamlet', units=None)]
     """
     if format not in FORMATS:

@@ -15,7 +15,7 @@ from torch import nn
 from .. import __version__
 from ..core.call import whole_number
 from ..core.check import at_least, between, choice
-from .documents import DataError, data_fingerprint, documents
+from .documents import DataError, data_fingerprint, read_documents
 from .model import Head, LanguageModel
 from .parallel import ranks
 from .plan import Plan, contexts
@@ -75,7 +75,7 @@ def perplexity(
             into eval mode and back. Where the last layer is known its scores are never kept.
         tokenizer: of transformers, ``tokenizers.Tokenizer``, or anything with ``encode(text)``; None for documents of token ids.
         docs: a text, a list of texts, mappings or token ids, a data set, or a ``Path`` (or several) of files; see
-            :func:`losskit.evaluate.documents`.
+            :func:`losskit.evaluate.read_documents`.
         head: the last linear layer of a module that is not transformers', or a ``Head`` to apply to what the model returns.
         window: positions that the model reads at once, the prefix token included; None: as many as it was made for, or 2048.
         stride: tokens that each further window scores: 1 to ``window``, ``"half"`` of it, ``"quarter"``, or ``"disjoint"`` (the
@@ -112,7 +112,7 @@ def perplexity(
             whole_number(name, value)
             at_least(name, value, 1)
     began = time.monotonic()
-    found = documents(
+    found = read_documents(
         docs, format=format, text_field=text_field, id_field=doc_id, group_field=group_by, units_from=units_from, limit=limit
     )
     reader = LanguageModel(model, head=head, precision=precision)

@@ -28,7 +28,7 @@ def fit_temperature(
     It changes no prediction, only how sure the model is of them. Fit it on rows that the model was not trained on, and judge the
     calibration on yet others.
 
-    Formula:    T = \arg\min_T \sum_i w_i\, \mathrm{CE}(z_i / T, y_i), convex in 1 / T: Newton's method in a bracket, float64
+    Formula:    T = \mathrm{argmin}_T \sum_i w_i\, \mathrm{CE}(z_i / T, y_i), convex in 1 / T: Newton's method in a bracket
     Shape:      logits: input (*, C), target (*) of class indices; or binary: input (N,), target (N,) of 0 and 1 -> float
     Args:
         weight, mask, ignore_index, class_dim: as in ``expected_calibration_error``.

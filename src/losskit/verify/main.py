@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from .. import __version__
-from . import heads, levels, numerics, parity
+from . import evaluation, heads, levels, numerics, parity
 from .claim import Finding, answer, text
 
 __all__ = ["findings", "run_verify"]
@@ -18,7 +18,7 @@ __all__ = ["findings", "run_verify"]
 
 def findings() -> Iterator[Finding]:
     """Every claim's outcome on this machine, one after the other."""
-    for source in (numerics, heads, levels, parity):
+    for source in (numerics, heads, evaluation, levels, parity):
         for claim in source.claims():
             yield Finding(claim, answer(claim.ours), None if claim.torch is None else answer(claim.torch))
 
