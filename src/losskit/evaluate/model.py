@@ -192,14 +192,17 @@ class LanguageModel:
     def check(self, ids: Tensor) -> None:
         """Compare the head with the model's own scores, and see that no position knows of later ones.
 
-        Raises:     ModelError for a model that is not causal, or whose given ``head`` gives other scores.
+        Raises:     ModelError for a model that fails, or is not causal.
         """
         ids = ids[:_PROBE]
         pair = torch.stack([ids, ids]).to(self.device)
         pair[1, -1] = (pair[1, -1] + 1) % max(self.vocabulary or 2, 2)
-        if self.layer is not None:
-            self._compare(pair)
-        rows = self.states(pair)
+        try:
+            if self.layer is not None:
+                self._compare(pair)
+            rows = self.states(pair)
+        except (RuntimeError, IndexError, TypeError) as problem:
+            raise ModelError(f"{self.name} fails on its first tokens: {problem}") from problem
         first, second = rows[0, :-1].double(), rows[1, :-1].double()
         size = float(first.abs().max()) if first.numel() else 0.0
         off = float((first - second).abs().max()) if first.numel() else 0.0
