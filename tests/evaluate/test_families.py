@@ -22,8 +22,8 @@ NAMED = {"bos_token_id": 1, "eos_token_id": 2}
 TALL: dict[str, Any] = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2}
 CONFIGS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("Mistral", "Phi3", "StableLm", "Olmo2", "Starcoder2", "Nemotron", "Cohere2", "SmolLM3"), SHARED),
-    **dict.fromkeys(("Gemma", "Qwen3", "Gemma3Text", "Glm4"), {**SHARED, "head_dim": 8}),
-    **dict.fromkeys(("Mixtral", "GraniteMoe"), {**SHARED, "num_local_experts": 4}),
+    **{name: {**SHARED, "head_dim": 8} for name in ("Gemma", "Qwen3", "Gemma3Text", "Glm4")},
+    **{name: {**SHARED, "num_local_experts": 4} for name in ("Mixtral", "GraniteMoe")},
     **dict.fromkeys(("GPTNeoX", "Persimmon", "BioGpt"), SIZE),
     "OpenAIGPT": OLD,
     "GPTBigCode": {**OLD, **NAMED},
