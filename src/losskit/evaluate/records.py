@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 __all__ = ["UNITS", "Amounts", "Divergence", "DocumentScore", "Surprise", "context_bin", "context_of"]
@@ -95,13 +95,15 @@ class DocumentScore:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it; NaN and inf stay Python's, for who writes it."""
-        found = asdict(self)
-        found["contexts"] = [[k, *v] for k, v in sorted((self.contexts or {}).items())]
+        found: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        found["contexts"] = [[bin, *sums] for bin, sums in sorted((self.contexts or {}).items())]
         found["worst"] = None if self.worst is None else list(self.worst)
-        found["blocks"] = [list(b) for b in self.blocks]
+        found["blocks"] = [list(block) for block in self.blocks]
         if self.divergence is not None:
-            found["divergence"]["bins"] = [[k, v] for k, v in sorted(self.divergence.bins.items())]
-        return {k: v for k, v in found.items() if v not in (None, [], 0) or k in ("id", "nats", "tokens", "squares", "unscored")}
+            kept = {f.name: getattr(self.divergence, f.name) for f in fields(self.divergence)}
+            found["divergence"] = {**kept, "bins": [[bin, count] for bin, count in sorted(self.divergence.bins.items())]}
+        always = ("id", "nats", "tokens", "squares", "unscored")
+        return {name: value for name, value in found.items() if name in always or value not in (None, [], 0)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> DocumentScore:

@@ -86,12 +86,13 @@ def batches(
 ) -> Iterator[Batch]:
     """The windows of a pack's documents, document by document, as many at a time as ``batch_tokens`` allows."""
     held: list[tuple[int, Window]] = []
+    widest = 1
     for document in members:
         for window in plan.windows(len(documents[document].ids)):
-            widest = max(window.read, *(w.read for _, w in held), 1)
+            widest = max(window.read, widest)
             if held and widest * (len(held) + 1) > batch_tokens:
                 yield _batch(documents, held, prefix)
-                held = []
+                held, widest = [], max(window.read, 1)
             held.append((document, window))
     if held:
         yield _batch(documents, held, prefix)
@@ -125,6 +126,7 @@ class Scorer:
         self.model, self.plan, self.documents, self.prefix = model, plan, documents, prefix
         self.batch_tokens, self.reference, self.save = batch_tokens, reference, save
         self.few, self.nonfinite = few, nonfinite
+        self.bins = torch.tensor([context_bin(context) for context in range(plan.window + 2)])
 
     def pack(self, number: int, members: Sequence[int]) -> Iterator[int | list[DocumentScore]]:
         """Tokens scored after each batch, and at the end the records of the pack's documents."""
@@ -190,8 +192,7 @@ class Scorer:
 
     def _contexts(self, length: int, nats: Tensor) -> dict[int, tuple[float, int]]:
         context = torch.cat([torch.arange(w.context, w.context + w.stop - w.first) for w in self.plan.windows(length)])
-        bins = torch.tensor([context_bin(c) for c in range(int(context.max()) + 1)])[context]
-        found, order, counts = bins.unique(return_inverse=True, return_counts=True)
+        found, order, counts = self.bins[context].unique(return_inverse=True, return_counts=True)
         sums = torch.zeros(len(found), dtype=torch.float64).index_add_(0, order, nats)
         return {b: (s, n) for b, s, n in zip(found.tolist(), sums.tolist(), counts.tolist(), strict=True)}
 
