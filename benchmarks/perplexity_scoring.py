@@ -73,53 +73,50 @@ def child(name: str, shape: tuple[int, int, int], dtype: str) -> None:
     print(json.dumps(line("VmHWM") - before))
 
 
+def raced(given: Given, rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of every contender in turn, and how far its first rows are from float64."""
+    x, w, y = given
+    rows = slice(0, 64)
+    truth = F.cross_entropy(x[rows].double() @ w.double().T, y[rows], reduction="none")
+    taken: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    off: dict[str, float] = {}
+    for round in range(rounds):
+        for name, run in CONTENDERS.items():
+            if name == "torch, chunked" and round >= 2:
+                continue  # minutes each
+            start = time.perf_counter()
+            found = run(*given)
+            taken[name].append(time.perf_counter() - start)
+            off[name] = float(((found[rows].double() - truth) / truth).abs().max())
+    return taken, off
+
+
+def measured(shape: tuple[int, int, int], dtype: str, rounds: int) -> dict[str, object]:
+    with torch.no_grad():
+        taken, off = raced(drawn(*shape, dtype), rounds)
+    entries = {}
+    for name, seconds in taken.items():
+        command = [sys.executable, __file__, "--shape", *map(str, shape), "--child", name, dtype]
+        above = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        median = statistics.median(seconds)
+        entries[name] = {"seconds": median, "all": seconds, "bytes_above": above, "worst_relative_error": off[name]}
+        print(f"{dtype:9} {name:25} {median:7.2f} s {above / 2**20:7.0f} MiB  {off[name]:.1e}", flush=True)
+    return {"rows": shape[0], "width": shape[1], "classes": shape[2], "dtype": dtype, "contenders": entries}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shape", type=int, nargs=3, default=(2048, 896, 151936), metavar=("ROWS", "WIDTH", "CLASSES"))
     parser.add_argument("--child", nargs=2, metavar=("NAME", "DTYPE"))
     told = parser.parse_args()
-    shape = tuple(told.shape)
+    shape = (told.shape[0], told.shape[1], told.shape[2])
     if told.child:
         child(told.child[0], shape, told.child[1])
         return
-    cases = []
-    for dtype in ("float32", "bfloat16"):
-        given = drawn(*shape, dtype)
-        x, w, y = given
-        with torch.no_grad():
-            rows = slice(0, 64)
-            truth = F.cross_entropy(x[rows].double() @ w.double().T, y[rows], reduction="none")
-            taken: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-            off = {}
-            for round in range(told.rounds):
-                for name, run in CONTENDERS.items():
-                    if name == "torch, chunked" and round >= 2:
-                        continue  # minutes each
-                    start = time.perf_counter()
-                    found = run(*given)
-                    taken[name].append(time.perf_counter() - start)
-                    off[name] = float(((found[rows].double() - truth) / truth).abs().max())
-        memory = {}
-        for name in CONTENDERS:
-            command = [sys.executable, __file__, "--shape", *map(str, shape), "--child", name, dtype]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            memory[name] = json.loads(done.stdout)
-        entries = {
-            name: {
-                "seconds": statistics.median(taken[name]), "all": taken[name], "bytes_above": memory[name],
-                "worst_relative_error": off[name],
-            }
-            for name in CONTENDERS
-        }  # fmt: skip
-        cases.append({"rows": shape[0], "width": shape[1], "classes": shape[2], "dtype": dtype, "contenders": entries})
-        for name, one in entries.items():
-            print(
-                f"{dtype:9} {name:25} {one['seconds']:7.2f} s {one['bytes_above'] / 2**20:7.0f} MiB  {off[name]:.1e}", flush=True
-            )
-    cpu = next(
-        (r.split(":")[1].strip() for r in Path("/proc/cpuinfo").read_text().splitlines() if r.startswith("model name")), ""
-    )
+    cases = [measured(shape, dtype, told.rounds) for dtype in ("float32", "bfloat16")]
+    about = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((row.split(":")[1].strip() for row in about if row.startswith("model name")), "")
     on = {"cpu": cpu, "threads": torch.get_num_threads(), "torch": torch.__version__, "date": datetime.date.today().isoformat()}
     RESULT.write_text(json.dumps({"on": on, "cases": cases}, indent=1) + "\n")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import math
 import re
 import subprocess
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from losskit.demos import Result, peak
+from losskit.demos import Result, Table, judged, peak
 from losskit.demos.corpus import split
 from losskit.demos.gpt import Course, Shape
 from losskit.demos.language_model import HEADS, Plan, language_model
@@ -30,6 +32,11 @@ def silent(share: float) -> None:
 def small() -> Result:
     plan = Plan(300, Shape(16, 1, 2, 64), Course(steps=30, rows=4, micro=2, rate=0.02), every=10, peak=fake)
     return language_model(silent, plan)
+
+
+def table(result: Result, title: str) -> Table:
+    (found,) = (one for one in result.tables if one.title == title)
+    return found
 
 
 # the memory
@@ -75,7 +82,9 @@ def test_every_number_of_the_answer_is_a_fact() -> None:
     said = [
         f"a perplexity of {found['perplexity_model']:.0f}: it is as unsure as among {found['perplexity_model']:.0f} equally",
         f"equally likely tokens, of {found['vocabulary']:.0f}.",
-        f"that is {found['bits_per_byte_model']:.2f} bits per byte; token frequencies need {found['bits_per_byte_unigram']:.2f}",
+        judged.said(found),
+        f"the model needs {found['bits_per_byte_model']:.2f} bits per byte;",
+        f"token frequencies need {found['bits_per_byte_unigram']:.2f}",
         f"xz with the training text to copy from {found['bits_per_byte_xz']:.2f}.",
         f"its loss off by {100 * abs(found['loss_off_means']):.1f} %",
         f"its gradient by {100 * found['gradient_off_means']:.0f} %",
@@ -96,6 +105,29 @@ def test_the_units_of_the_facts_agree_with_each_other() -> None:
     assert found["loss_untrained"] == pytest.approx(found["loss_chance"], rel=0.02)
     assert found["bytes_held"] == sum(map(len, split(0)[1].values()))
     assert found["bytes_learned"] == sum(map(len, split(0)[0].values()))
+
+
+def test_the_evaluation_at_the_end_is_the_last_look_with_its_error() -> None:
+    """Windows that do not overlap are the pieces that the score was taken in."""
+    result = small()
+    found = result.facts
+    assert found["loss_disjoint"] == pytest.approx(found["loss_model"], rel=1e-6)
+    assert found["bits_per_byte_disjoint"] == pytest.approx(found["bits_per_byte_model"], rel=1e-6)
+    assert found["perplexity_low_disjoint"] < found["perplexity_model"] < found["perplexity_high_disjoint"]
+    assert found["topics_held"] == len(split(0)[1])
+    # tokens of a topic go together
+    assert found["standard_error_disjoint"] > 1.5 * found["iid_standard_error_disjoint"]
+    assert [row[0] for row in table(result, "How sure, and with how much context").rows] == ["disjoint", "half", "quarter"]
+    assert {str(row[0]) for row in table(result, "The hardest topics").rows} <= split(0)[1].keys()
+    assert [chart.name for chart in result.figures[1].charts] == ["context"]
+
+
+def test_the_last_lines_of_the_code_give_the_perplexity_of_chance() -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(small().code, {})
+    level, low, high = map(float, re.findall(r"\d+\.\d+", out.getvalue().splitlines()[-1]))
+    assert (level, low, high) == pytest.approx((1000, 1000, 1000))
 
 
 def test_what_is_the_same_is_the_same_and_the_usual_mistake_is_not() -> None:
@@ -124,7 +156,8 @@ def test_memory_that_could_not_be_measured_is_not_made_up() -> None:
     plan = Plan(260, Shape(8, 1, 1, 32), Course(steps=1, rows=2, micro=1), heads=HEADS[:2], peak=lambda case: Peak(None, None))
     result = language_model(silent, plan)
     assert "How much memory the head takes could not be measured here." in result.answer
-    assert [list(row[3:]) for row in result.tables[1].rows] == [["not measured", "not measured"]] * 2
+    heads = table(result, "Peak memory of a training step's head")
+    assert [list(row[3:]) for row in heads.rows] == [["not measured", "not measured"]] * 2
     assert not any(key.startswith("loss_off_1536") for key in result.facts)
 
 
@@ -136,7 +169,7 @@ def test_what_the_whole_demo_claims_is_what_it_measured() -> None:
     assert order == sorted(order)
     assert found["table_share"] > 0.5
     assert found["gradient_off_means"] > 0.2
-    peaks = [row[3] for row in result.tables[1].rows]
+    peaks = [row[3] for row in table(result, "Peak memory of a training step's head").rows]
     assert "not measured" not in peaks or sys.platform != "linux"
     if "not measured" not in peaks:
         plain, ours, tight = (float(str(one)) for one in peaks[2:])

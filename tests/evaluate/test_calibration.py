@@ -149,7 +149,7 @@ def test_binary_claims_are_of_class_1_unless_the_predicted_one_is_asked_for() ->
     assert torch.allclose(ece(two, y), ece(z, y, confidence="top"), rtol=1e-12)
     tie, no = torch.zeros(1), torch.tensor([0])
     for kind, claimed in (("logits", tie), ("probabilities", tie + 0.5)):  # a tie says no, as argmax of (0, z) does
-        table = reliability_table(claimed, no, confidence="top", input_kind=kind)  # type: ignore[arg-type]  # a str
+        table = reliability_table(claimed, no, confidence="top", input_kind=kind)
         assert table.accuracy[table.rows > 0] == 1
     for targets in (y.double(), y.bool(), y.to(torch.uint8)):
         assert torch.equal(ece(z, targets), ece(z, y))

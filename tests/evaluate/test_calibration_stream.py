@@ -62,9 +62,9 @@ def test_any_split_gives_what_the_whole_gives(cuts: list[int]) -> None:
 
 @pytest.mark.parametrize("norm", ["l1", "l2", "max"])
 def test_compute_follows_the_norm(norm: str) -> None:
-    metric = Calibration(norm=norm)  # type: ignore[arg-type]  # a str of the parametrisation
+    metric = Calibration(norm=norm)
     metric.update(Z, Y)
-    assert torch.equal(metric.compute(), expected_calibration_error(Z, Y, norm=norm))  # type: ignore[arg-type]  # the same
+    assert torch.equal(metric.compute(), expected_calibration_error(Z, Y, norm=norm))
 
 
 def test_options_reach_the_batches() -> None:

@@ -261,7 +261,7 @@ def test_the_model_is_left_as_it_was() -> None:
 )
 def test_a_wrong_option_is_one_sentence(options: dict[str, object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
-        perplexity(Markov(chain()), None, [[1, 2, 3]], **{"window": 8, **options})  # type: ignore[arg-type]  # on purpose
+        perplexity(Markov(chain()), None, [[1, 2, 3]], **{"window": 8, **options})
     assert "\n" not in str(caught.value)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from evaluate_helpers_models import Markov, Uniform, chain, hosted, sampled
 from evaluate_tokenizers import tokenizer
-from losskit.evaluate import ModelError, perplexity
+from losskit.evaluate import JournalError, ModelError, perplexity
 from losskit.evaluate.plan import Plan
 from losskit.evaluate.records import Divergence
 
@@ -101,3 +101,21 @@ def test_a_model_without_a_head_saves_no_hidden_states(tmp_path: Path) -> None:
 def test_a_bin_of_divergences_is_two_percent_wide(value: float) -> None:
     middle = Divergence.value_of(Divergence.bin_of(value))
     assert middle == pytest.approx(value, rel=0.02, abs=1.1e-12)
+
+
+def test_a_journal_of_another_reference_is_refused(tmp_path: Path) -> None:
+    table = chain()
+    documents, journal = sampled(table, [12, 9]), tmp_path / "journal"
+    options = {"window": 8, "bos": "none", "resume": journal}
+    first = perplexity(Markov(table), None, documents, reference=Markov(chain(seed=1)), **options)
+    with pytest.raises(JournalError, match="reference"):
+        perplexity(Markov(table), None, documents, reference=Markov(chain(seed=2)), **options)
+    again = perplexity(Markov(table), None, documents, reference=Markov(chain(seed=1)), **options)
+    assert again.agreement == first.agreement
+
+
+def test_a_reference_that_is_not_causal_or_too_short_is_refused() -> None:
+    with pytest.raises(ModelError, match="not causal"):
+        perplexity(hosted("llama"), None, [[1, 2, 3, 4]], window=16, bos=1, reference=hosted("bert"))
+    with pytest.raises(ModelError, match="made for 16 positions"):
+        perplexity(hosted("llama"), None, [[1, 2, 3, 4]], window=32, bos=1, reference=hosted("gpt2", positions=16))

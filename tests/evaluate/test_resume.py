@@ -87,7 +87,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_done(tmp_path: Path, monkey
         calls += 1
         if calls == 3:
             raise OSError(28, "No space left on device", str(path))
-        append(self, records)  # type: ignore[arg-type]  # passed on
+        append(self, records)
 
     monkeypatch.setattr(Journal, "append", failing_append)
     with pytest.raises(OSError, match="No space left"):

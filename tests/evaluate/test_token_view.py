@@ -48,4 +48,4 @@ def test_a_first_token_without_context_has_no_surprisal() -> None:
 
 def test_a_list_is_no_text() -> None:
     with pytest.raises(TypeError, match="one text at a time"):
-        score_tokens(hosted("llama"), tokenizer("byte", bos=False), ["abc"])  # type: ignore[arg-type]  # on purpose
+        score_tokens(hosted("llama"), tokenizer("byte", bos=False), ["abc"])

@@ -99,7 +99,7 @@ def test_micro_batches_with_a_normalizer_are_one_batch() -> None:
         total += float(part.detach())
     assert total == pytest.approx(float(loss.detach()), rel=1e-6)
     for got, right in zip(map(sum, zip(*pieces, strict=True)), whole, strict=True):
-        assert off(got, right.double()) < 1e-6  # type: ignore[arg-type]  # a sum of tensors
+        assert off(got, right.double()) < 1e-6
 
 
 def test_the_call_of_torch_means_the_same() -> None:
@@ -171,7 +171,7 @@ def test_options_out_of_range() -> None:
         with pytest.raises(ValueError, match=message):
             losskit.linear_cross_entropy(x, w, y, **option)
     with pytest.raises(TypeError, match='"memory" must be an int'):
-        losskit.linear_cross_entropy(x, w, y, memory=1e6)  # type: ignore[arg-type]  # on purpose
+        losskit.linear_cross_entropy(x, w, y, memory=1e6)
     with pytest.raises(ValueError, match="use cross_entropy on the scores"):
         losskit.linear_cross_entropy(x, w, torch.rand(4, 5).softmax(-1), softcap=30.0)
     with pytest.raises(losskit.ShapeError, match=r'"linear_weight" has shape \(3, 5\), expected'):

@@ -99,7 +99,7 @@ def test_what_is_wrong_is_named() -> None:
     with pytest.raises(losskit.ShapeError, match='"target" has shape'):
         losskit.linear_log_probs(x, w, y[:1])
     with pytest.raises(TypeError, match='"entropy" must be True or False'):
-        losskit.linear_log_probs(x, w, y, entropy=1)  # type: ignore[arg-type]  # on purpose
+        losskit.linear_log_probs(x, w, y, entropy=1)
     with pytest.raises(IndexError, match='"target" is 30'):
         losskit.linear_log_probs(x, w, torch.full_like(y, 30))
 

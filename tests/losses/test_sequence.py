@@ -52,4 +52,4 @@ def test_what_is_wrong_is_named() -> None:
     with pytest.raises(losskit.ShapeError, match='"document" has shape'):
         losskit.shift_targets(torch.zeros(2, 3).long(), document=torch.zeros(2, 4).long())
     with pytest.raises(TypeError, match='"ignore_index" must be an int'):
-        losskit.count_valid(torch.zeros(3).long(), ignore_index=1.0)  # type: ignore[arg-type]  # on purpose
+        losskit.count_valid(torch.zeros(3).long(), ignore_index=1.0)

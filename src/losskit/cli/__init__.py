@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from .. import __version__
+from . import perplexity
 
 __all__ = ["main"]
 
@@ -22,8 +23,10 @@ _END = """examples:
   losskit show focal_loss
   losskit demo                    all demos on real data, and report.html
   losskit verify                  recompute the tables of our documents, beside torch
+  losskit perplexity MODEL DATA   how unsure a language model is of text, with error bars
 
-exit codes: 0 fine, 1 a check failed, 2 wrong use, 130 interrupted"""
+exit codes: 0 fine, 1 a check or a gate failed, 2 wrong use, 130 interrupted; of perplexity
+also 3 data, 4 model, 5 not finite (losskit perplexity --help)"""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,12 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     verify = verbs.add_parser("verify", help="recompute the tables of the README, beside torch; exit 1 if one is wrong")
     for verb in (listing, showing, demo, verify):
         verb.add_argument("--json", action="store_true", help="print JSON, for a program")
+    perplexity.add(verbs)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(perplexity.joined(sys.argv[1:] if argv is None else argv))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the letters gets question marks, not half a page
     try:
@@ -70,7 +74,7 @@ def _cards() -> dict[str, Any]:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from .core.card import TASKS
+    from ..core.card import TASKS
 
     cards = _cards()
     known = [t for t in TASKS if any(card.task == t for card in cards.values())]
@@ -101,7 +105,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from .explore.curves import curve
+    from ..explore.curves import curve
 
     cards, name = _cards(), arguments.name
     if name not in cards:
@@ -142,7 +146,7 @@ def _levels(card: Any) -> dict[str, Any]:
 
     import losskit
 
-    from .core.domain import ClassIndex
+    from ..core.domain import ClassIndex
 
     wanted = [f for f in (card.chance, card.constant, card.floor) if f is not None]
     of_classes = isinstance(card.sample.get("target"), ClassIndex)
@@ -156,8 +160,8 @@ def _print_card(card: Any) -> None:
     from rich.markup import escape
     from rich.padding import Padding
 
-    from .explore.curves import curve
-    from .explore.terminal import plain, plot
+    from ..explore.curves import curve
+    from ..explore.terminal import plain, plot
 
     console = _console()
     console.print(f"[bold]{card.name}[/bold]  {card.module.__name__}  ({card.task})")
@@ -206,15 +210,15 @@ def _console() -> Any:
 def _demo(arguments: argparse.Namespace) -> int:
     # before torch is loaded: threads that spin while they wait made a demo of 40 s take 340 s beside other programs
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from .demos.main import run_demo
+    from ..demos.main import run_demo
 
     return run_demo(arguments.names, html=arguments.html, json=arguments.json)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from .verify.main import run_verify
+    from ..verify.main import run_verify
 
     return run_verify(json=arguments.json)
 
 
-_VERBS = {"list": _list, "show": _show, "demo": _demo, "verify": _verify}
+_VERBS = {"list": _list, "show": _show, "demo": _demo, "verify": _verify, **perplexity.VERBS}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from . import Cell, Chart, Column, Figure, Mark, Result, Series, Table, Tick, demo, generator
+from . import Cell, Chart, Column, Figure, Mark, Result, Series, Table, Tick, demo, generator, judged
 from .corpus import Score, Text, chance, compressed, read, unigram
 from .gpt import GPT, Course, Shape, Way, off, pack, score, train, ways
 from .peak import MIB, OURS, PLAIN, TIGHT, Case, Peak, peak
@@ -31,6 +31,10 @@ for x, t in zip(hidden, target):                           # no mean of means
 nats = -losskit.linear_log_probs(hidden, table, target).log_prob.double().sum()
 print((nats / total).exp())                                # 1000.0: the perplexity, that of chance
 print(nats / (math.log(2) * 36))                           # 2.49: bits per byte, if the 9 have 36 bytes
+
+model = lambda ids: torch.zeros(*ids.shape, 16) @ table.T  # ids (B, L) to scores, or to states with head=
+found = losskit.evaluate.perplexity(model, None, labels.tolist())
+print(found.perplexity, found.interval)                    # chance again, and how sure; a tokenizer takes texts
 """
 
 WAYS = {
@@ -68,6 +72,8 @@ class Run(NamedTuple):
     """Of the held-out topics, after so many steps."""
     levels: Mapping[str, Score]
     """Of the held-out topics, by what a person knows."""
+    reports: judged.Reports
+    """Of the held-out topics, after the last step, with less and more context."""
     ways: Mapping[str, Way]
     peaks: Mapping[Case, Peak]
 
@@ -89,6 +95,8 @@ def measured(tick: Tick, plan: Plan) -> Run:
     levels = {CHANCE: chance(asked, text.widths), UNIGRAM: unigram(known, asked, text.widths)}
     if (xz := compressed(text, len(asked))) is not None:
         levels[XZ] = xz
+    reports = judged.judge(model, text)
+    tick(0.78)
     with torch.no_grad():
         alone = [pack([topic], plan.shape.length) for topic in held]
         hidden = [model(topic).flatten(0, 1) for topic in alone]
@@ -97,7 +105,7 @@ def measured(tick: Tick, plan: Plan) -> Run:
     cases = [Case(head, tokens, plan.shape.width, classes) for tokens, classes, head in plan.heads]
     with ThreadPoolExecutor(2) as pool:  # each waits for a process of its own
         peaks = dict(zip(cases, pool.map(plan.peak, cases), strict=True))
-    return Run(text, model, batches, looks, levels, found, peaks)
+    return Run(text, model, batches, looks, levels, reports, found, peaks)
 
 
 def _figure(run: Run) -> Figure:
@@ -196,6 +204,7 @@ def _facts(run: Run) -> dict[str, float]:
     scores |= {keys[level]: one for level, one in run.levels.items()}
     for key, one in scores.items():
         facts |= {f"loss_{key}": one.loss, f"perplexity_{key}": one.perplexity, f"bits_per_byte_{key}": one.bits_per_byte}
+    facts |= judged.known(run.reports)
     for name in ("plain", "counted", "means"):
         facts[f"loss_off_{name}"], facts[f"gradient_off_{name}"] = off(run.ways[name], right)
     for case, peaked in run.peaks.items():
@@ -209,9 +218,9 @@ def _answer(facts: Mapping[str, float], run: Run) -> str:
     xz = f", and xz with the training text to copy from {facts['bits_per_byte_xz']:.2f}" if "bits_per_byte_xz" in facts else ""
     return (
         f"On topics it has never seen the model has a perplexity of {facts['perplexity_model']:.0f}: it is as unsure as among "
-        f"{facts['perplexity_model']:.0f} equally likely tokens, of {facts['vocabulary']:.0f}. In a unit that does not change "
-        f"with the tokens that is {facts['bits_per_byte_model']:.2f} bits per byte; token frequencies need "
-        f"{facts['bits_per_byte_unigram']:.2f}{xz}. A mean of the topics' own means would put its loss off by "
+        f"{facts['perplexity_model']:.0f} equally likely tokens, of {facts['vocabulary']:.0f}. {judged.said(facts)} "
+        f"In a unit that does not change with the tokens the model needs {facts['bits_per_byte_model']:.2f} bits per byte; token "
+        f"frequencies need {facts['bits_per_byte_unigram']:.2f}{xz}. A mean of the topics' own means would put its loss off by "
         f"{100 * abs(facts['loss_off_means']):.1f} %, and its gradient by {100 * facts['gradient_off_means']:.0f} %. {_cost(run)}"
     )
 
@@ -234,8 +243,10 @@ def _limits(facts: Mapping[str, float], plan: Plan) -> list[str]:
     return [
         "One small model, one split, one seed, one kind of English; its size and rate were chosen with a look at these held-out "
         "topics. The figures change with each of them, and with the version of Python, whose manual this is.",
-        f"A token is predicted from at most {plan.shape.length - 1} before it. Windows that overlap would give every token more "
-        "context, and the same model lower figures.",
+        f"No token has more than {plan.shape.length - 1} before it, as in training; what a longer window would be worth to a "
+        "model that was trained on longer rows is another question.",
+        "The interval is over topics of one manual: it tells how far other topics would move the figure, not another text, "
+        "another split of this one, or a second training.",
         "Perplexities of different tokenizers say nothing about each other. Bits per byte can be compared for the same text, all "
         "of it.",
         f"Bits per byte are those of the text: neither the {facts['parameters'] / 1e6:.1f} million weights nor xz's program are "
@@ -263,10 +274,11 @@ def language_model(tick: Tick, plan: Plan = Plan()) -> Result:
             f"{shape.layers} blocks and width {shape.width}, {facts['parameters'] / 1e6:.1f} million weights, "
             f"{100 * facts['table_share']:.0f} % of them the table of tokens, which is the head too. {course.steps} steps on "
             f"{course.rows} rows of {shape.length} tokens, in micro-batches of {course.micro} rows with the count of the whole "
-            "batch as normalizer. Documents are packed into rows, and none sees or predicts another. Sums in float64."
+            "batch as normalizer. Documents are packed into rows, and none sees or predicts another. At the end "
+            "losskit.evaluate.perplexity judges the held-out topics, each a document. Sums in float64."
         ),
-        figures=[_figure(run)],
-        tables=[_scores(run), _memory(run), _sums(run)],
+        figures=[_figure(run), judged.figure(run.reports)],
+        tables=[_scores(run), judged.sure(run.reports), judged.worst(run.reports["quarter"]), _memory(run), _sums(run)],
         code=CODE,
         limits=_limits(facts, plan),
         facts=facts,

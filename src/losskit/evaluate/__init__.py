@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .documents import DataError as DataError
     from .documents import Document as Document
-    from .documents import documents as documents
+    from .documents import read_documents as read_documents
     from .journal import JournalError as JournalError
     from .model import Head as Head
     from .model import ModelError as ModelError
@@ -21,17 +21,20 @@ if TYPE_CHECKING:
     from .report import read_report as read_report
     from .run import perplexity as perplexity
     from .score import NonFiniteError as NonFiniteError
+    from .side_by_side import Reading as Reading
+    from .side_by_side import protocols as protocols
     from .summary import Figures as Figures
     from .token_view import TokenScore as TokenScore
     from .token_view import score_tokens as score_tokens
 
 # where each public name lives: a loss must not wait for the evaluator's imports
 _HOMES = {
-    "documents": ("DataError", "Document", "documents"),
+    "documents": ("DataError", "Document", "read_documents"),
     "journal": ("JournalError",),
     "model": ("Head", "ModelError"),
     "paired": ("Comparison", "compare"),
     "plan": ("Plan", "Window"),
+    "side_by_side": ("Reading", "protocols"),
     "records": ("DocumentScore",),
     "report": ("PerplexityReport", "read_report"),
     "run": ("perplexity",),
@@ -39,7 +42,28 @@ _HOMES = {
     "summary": ("Figures",),
     "token_view": ("TokenScore", "score_tokens"),
 }
-__all__ = sorted(name for names in _HOMES.values() for name in names)
+__all__ = [
+    "Comparison",
+    "DataError",
+    "Document",
+    "DocumentScore",
+    "Figures",
+    "Head",
+    "JournalError",
+    "ModelError",
+    "NonFiniteError",
+    "PerplexityReport",
+    "Plan",
+    "Reading",
+    "TokenScore",
+    "Window",
+    "compare",
+    "perplexity",
+    "protocols",
+    "read_documents",
+    "read_report",
+    "score_tokens",
+]
 
 
 def __getattr__(name: str) -> Any:

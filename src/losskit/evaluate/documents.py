@@ -53,7 +53,8 @@ def read_documents(
     Args:
         source: a str is one text. A Path, or a list of them, is files: text (one document each), .jsonl, .json (a list), .csv,
             .parquet, .pt and .npy (token ids), any of them also as .gz or .zst, directories of them, or ``-`` for the
-            standard input. Anything else is looped over: texts, mappings of fields (a ``datasets.Dataset``), or rows of token ids
+            standard input. Anything else is looped over: texts, mappings of fields (a ``datasets.Dataset``), rows of token ids,
+            or a ``Document``, which stays as it is
         format: what the files hold: ``"text"``, ``"lines"``, ``"jsonl"``, ``"json"``, ``"csv"``, ``"parquet"``,
             ``"tokens"`` (JSONL of ids, .pt or .npy), or ``"auto"``, which goes by their names
         text_field: of a record, its text; one that has none may have token ids in ``tokens`` or ``input_ids``
@@ -105,7 +106,7 @@ def _records(source: Any, format: str, fields: Fields) -> Iterator[Record]:
     if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
         remedy = "decode them" if isinstance(source, bytes) else "a mapping of several is one of its values at a time"
         raise TypeError(f'"source" is a {type(source).__name__}, expected a text, paths, or an iterable of documents: {remedy}')
-    items = [source] if getattr(source, "ndim", None) == 1 else source
+    items = [source] if getattr(source, "ndim", None) == 1 or isinstance(source, Document) else source
     return (Record(item, str(i), f"item {i}") for i, item in enumerate(items))
 
 
@@ -120,6 +121,8 @@ def _no_file(text: str) -> None:
 
 def _document(record: Record, fields: Fields) -> Document:
     item, place = record.item, record.place
+    if isinstance(item, Document):
+        return item
     if isinstance(item, Mapping):
         body = _body(item, fields, place)
         name = record.id if fields.id is None else _label(item, fields.id, place)
@@ -184,11 +187,11 @@ def _ids(value: Any, place: str) -> list[int]:
 
 
 def data_fingerprint(documents: Iterable[Document]) -> str:
-    """sha256 over all that is in the documents, in their order."""
+    """sha256 over ids, texts and tokens of the documents, in their order; in which group each is does not matter."""
     digest = hashlib.sha256()
     for each in documents:
         tokens = None if each.tokens is None else " ".join(map(str, each.tokens))
-        for part in (each.id, each.group, each.text, tokens, each.units):
+        for part in (each.id, each.text, tokens, each.units):
             data = None if part is None else part.encode()
             digest.update(b"-" if data is None else b"%d:" % len(data))  # a length before each: no two lists are one stream
             digest.update(data or b"")

@@ -66,16 +66,27 @@ class Plan(NamedTuple):
             stop = min(tokens, first + self.stride)
             yield Window(start, first, stop, prefixed)
 
+    def runs(self, tokens: int) -> Iterator[tuple[Window, int]]:
+        """The same windows, those that look alike as one of them and how many there are."""
+        for one in self.windows(tokens):
+            times = (tokens - one.first) // self.stride
+            if one.start == 0 or times == 0:
+                yield one, 1
+                continue
+            yield one, times  # from here on only the last can be shorter
+            gone = times * self.stride
+            if one.first + gone < tokens:
+                yield Window(one.start + gone, one.first + gone, tokens, one.prefixed), 1
+            return
+
     def scored(self, tokens: int) -> int:
         """Tokens of a document that are scored."""
         return max(0, tokens - (self.prefix == "none"))
 
     def cost(self, tokens: int) -> tuple[int, int]:
         """(windows, positions read) for a document of so many tokens."""
-        count = read = 0
-        for one in self.windows(tokens):
-            count, read = count + 1, read + one.read
-        return count, read
+        runs = list(self.runs(tokens))
+        return sum(times for _, times in runs), sum(times * one.read for one, times in runs)
 
 
 class Contexts(NamedTuple):
@@ -92,9 +103,9 @@ def contexts(plan: Plan, lengths: Sequence[int]) -> Contexts | None:
     """Over all documents; None where nothing is scored."""
     steps = [0] * (plan.window + 3)  # differences of the histogram of contexts
     for tokens in lengths:
-        for one in plan.windows(tokens):
-            steps[one.context] += 1
-            steps[one.context + one.stop - one.first] -= 1
+        for one, times in plan.runs(tokens):
+            steps[one.context] += times
+            steps[one.context + one.stop - one.first] -= times
     total = moment = running = 0
     counts: list[int] = []
     for length, step in enumerate(steps):

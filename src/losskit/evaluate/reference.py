@@ -23,8 +23,13 @@ _FACTS, _HEAD = "reference.json", "head.pt"
 class Reference:
     """What the reference says of the rows of a batch: ``model`` runs it; ``folder`` holds, or is to hold, its hidden states."""
 
-    def __init__(self, model: LanguageModel, folder: Path | None = None) -> None:
-        self.model, self.folder = model, folder
+    def __init__(self, model: LanguageModel, folder: Path | None = None, fingerprint: str | None = None) -> None:
+        self.model, self.folder, self._fingerprint = model, folder, fingerprint
+
+    @property
+    def fingerprint(self) -> list[str | None]:
+        """Its name, and sha256 of its weights where they can be looked into."""
+        return [self.model.name, self._fingerprint if self.folder is not None else self.model.fingerprint()]
 
     @classmethod
     def saving(cls, model: LanguageModel, folder: Path, facts: Mapping[str, Any]) -> Reference:
@@ -32,11 +37,13 @@ class Reference:
 
         Raises:     ModelError for a model whose head is not known: its scores would take a hundred times the space.
         """
-        if model.head is None:
+        head = model.head
+        if head is None:
             raise ModelError(f'"save_hidden" needs the hidden states of {model.name}, but {model.why_logits}; give "head"')
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / _HEAD, lambda path: torch.save(dict(model.head._asdict()), path))  # type: ignore[union-attr]  # looked at above
-        text = json.dumps({**facts, "name": model.name, "precision": model.precision}, indent=1)
+        _replace(folder / _HEAD, lambda path: torch.save(dict(head._asdict()), path))
+        told = {"name": model.name, "precision": model.precision, "fingerprint": model.fingerprint()}
+        text = json.dumps({**facts, **told}, indent=1)
         _replace(folder / _FACTS, lambda path: path.write_text(text, "utf-8"))
         return cls(model, folder)
 
@@ -58,7 +65,7 @@ class Reference:
             raise ModelError(f'"reference" {folder} was made with other {" and ".join(differ)}: make it anew with save_hidden')
         model = LanguageModel(_stored, head=head, precision=precision)
         model.name, model.device = held["name"], device
-        return cls(model, folder)
+        return cls(model, folder, held.get("fingerprint"))
 
     def rows(self, place: tuple[int, int], ids: Tensor, rows: Callable[[Tensor], Tensor]) -> Tensor:
         """The reference's hidden states of the batch at ``place``."""
@@ -81,11 +88,6 @@ class Reference:
 
     def divergence(self, model: LanguageModel, mine: Tensor, theirs: Tensor) -> Tensor:
         """KL(reference || model) of each row (n,), in nats."""
-        if model.vocabulary != self.model.vocabulary and None not in (model.vocabulary, self.model.vocabulary):
-            raise ModelError(
-                f"{model.name} has {model.vocabulary} tokens and the reference {self.model.name} {self.model.vocabulary}: "
-                "their distributions cannot be compared"
-            )
         if model.head is None or self.model.head is None:
             return kl_div_loss(model.scores(mine), self.model.scores(theirs).to(mine.device), reduction="none")
         (x, w, b, c), (y, v, d, e) = _operands(model, mine), _operands(self.model, theirs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -15,8 +17,8 @@ from torch import nn
 from .. import __version__
 from ..core.call import whole_number
 from ..core.check import at_least, between, choice
-from .documents import DataError, data_fingerprint, read_documents
-from .model import Head, LanguageModel
+from .documents import DataError, Document, data_fingerprint, read_documents
+from .model import Head, LanguageModel, ModelError
 from .parallel import ranks
 from .plan import Plan, contexts
 from .prepare import Ready, prepare
@@ -123,27 +125,21 @@ def perplexity(
     size = batch_tokens or max(plan.window, _BATCH.get(reader.device.type, _BATCH_ELSEWHERE))
     named = "none" if token is None else f"{where} {token if words is None else words.text_of([token])!r}"
     protocol = Protocol(plan.window, plan.stride, named, truncate, precision, units_from)
-    facts = {
-        "data": data_fingerprint(found),
-        "tokenizer": None if words is None else words.fingerprint,
-        **vars(protocol),
-        "batch_tokens": size,
-    }
+    facts = {"data": data_fingerprint(found), "tokenizer": None if words is None else words.fingerprint, **vars(protocol)}
+    facts["batch_tokens"] = size
     other = _reference(reference, reader, facts, precision)
     with reader.evaluating(), nullcontext() if other is None else other.model.evaluating():
         look(reader, ready.documents, token)
+        if other is not None:
+            _meet(other, reader, plan, ready.documents, token)
         keep = None if save_hidden is None else Reference.saving(reader, Path(save_hidden), facts)
         scorer = Scorer(
             reader, plan, ready.documents, prefix=token, batch_tokens=size, reference=other, save=keep,
             few=len(found) < FEW, nonfinite=nonfinite,
         )  # fmt: skip
         work = packs(plan, [len(d.ids) for d in ready.documents], size)
-        about = {
-            **facts,
-            "model": reader.fingerprint(),
-            "nonfinite": nonfinite,
-            "reference": None if other is None else other.model.name,
-        }
+        about = {**facts, "model": reader.fingerprint(), "groups": _groups(found), "nonfinite": nonfinite}
+        about["reference"] = None if other is None else other.fingerprint
         records = Work(scorer, work, about, resume, progress, level).run()
     seconds = time.monotonic() - began
     return _report(reader, words, found, ready, protocol, plan, records, units, interval, level, resamples, seed, seconds)
@@ -208,6 +204,30 @@ def look(reader: LanguageModel, ready: Sequence[Prepared], prefix: int | None) -
     ids = max((d.ids for d in ready), key=len)[:8]
     if len(ids) > 1:
         reader.check(torch.tensor(ids))
+
+
+def _groups(found: Sequence[Document]) -> str:
+    return hashlib.sha256(json.dumps([one.group for one in found]).encode()).hexdigest()
+
+
+def _meet(other: Reference, reader: LanguageModel, plan: Plan, ready: Sequence[Prepared], token: int | None) -> None:
+    """See that the reference can read what the model reads, and speaks of the same tokens.
+
+    Raises:     ModelError.
+    """
+    theirs, size = other.model, other.model.vocabulary
+    if size is not None and reader.vocabulary is not None and size != reader.vocabulary:
+        raise ModelError(
+            f"{reader.name} has {reader.vocabulary} tokens and the reference {theirs.name} {size}: "
+            "their distributions cannot be compared"
+        )
+    if other.folder is not None:
+        return
+    if theirs.positions is not None and plan.window > theirs.positions:
+        raise ModelError(
+            f"the reference {theirs.name} was made for {theirs.positions} positions: expected {plan.window}, the window"
+        )
+    look(theirs, ready, token)
 
 
 def _reference(given: Any, reader: LanguageModel, facts: dict[str, Any], precision: str) -> Reference | None:

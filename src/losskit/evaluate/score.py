@@ -222,13 +222,18 @@ def _amounts(one: Prepared, start: int, stop: int) -> tuple[int | None, int | No
     if one.text is None:
         return None, None, None
     if one.whole:
-        return tuple(units_of(one.text))  # type: ignore[return-value]  # three numbers
+        return _units(one.text)
     if one.ends is None:
         if start > 0 or stop < len(one.ids) or one.cut:
             return None, None, None
-        return tuple(units_of(one.text))  # type: ignore[return-value]  # three numbers
+        return _units(one.text)
     begin = one.ends[start - 1] if start else one.begin
-    return tuple(units_of(one.text, begin, max(begin, one.ends[stop - 1])))  # type: ignore[return-value]  # three numbers
+    return _units(one.text, begin, max(begin, one.ends[stop - 1]))
+
+
+def _units(text: str, start: int = 0, stop: int | None = None) -> tuple[int, int, int]:
+    found = units_of(text, start, stop)
+    return found.byte, found.character, found.word
 
 
 def _text(one: Prepared, position: int) -> str:

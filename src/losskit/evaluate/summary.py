@@ -74,7 +74,8 @@ class Figures:
             found[f"{name}perplexity_interval"] = None if bounds is None else list(bounds)
             if unit in ("byte", "character"):
                 found[f"bits_per_{unit}"] = one.value / _LN2
-                found[f"bits_per_{unit}_interval"] = None if bounds is None else [one.low / _LN2, one.high / _LN2]  # type: ignore[operator]  # both are there with bounds
+                ends = [bound / _LN2 for bound in (one.low, one.high) if bound is not None]
+                found[f"bits_per_{unit}_interval"] = ends if len(ends) == 2 else None
             if unit == "token":
                 found |= {"standard_error": one.standard_error, "iid_standard_error": self.iid_standard_error}
                 found |= {"interval_method": one.method, "clusters": one.clusters, "level": one.level}
