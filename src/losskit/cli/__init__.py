@@ -51,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
+    # before torch is loaded: threads that spin while they wait take ten times as long beside other programs
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = _parser().parse_args(perplexity.joined(sys.argv[1:] if argv is None else argv))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without the letters gets question marks, not half a page
@@ -208,8 +210,6 @@ def _console() -> Any:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    # before torch is loaded: threads that spin while they wait made a demo of 40 s take 340 s beside other programs
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from ..demos.main import run_demo
 
     return run_demo(arguments.names, html=arguments.html, json=arguments.json)
