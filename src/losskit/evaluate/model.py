@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.blocks import slabs
 from ..ops.linear_call import linear_rows
 from ..ops.linear_margin import linear_margin
 from .nats import of_logits
@@ -185,7 +186,10 @@ class LanguageModel:
         if self.head is None:
             return rows.double()
         weight, bias = self._weights(rows.device)
-        found = rows.double() @ weight.double().T
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        wide = rows.to(dtype)
+        # in slabs: a wider copy of all weights would be the largest thing here
+        found = torch.cat([wide @ weight[classes].to(dtype).T for classes in slabs(len(weight))], 1).double()
         found = self.head.scale * (found if bias is None else found + bias.double())
         return self.head.softcap * torch.tanh(found / self.head.softcap) if self.head.softcap else found
 
