@@ -228,7 +228,7 @@ class Nursery:
 
 
 def _serve() -> None:
-    for module in ("run", "gates", "load", "protocols"):  # loaded once, for all that are forked
+    for module in ("run", "gates", "load", "side_by_side"):  # loaded once, for all that are forked
         import_module(f"losskit.evaluate.{module}")
     torch.set_num_threads(1)
     sys.path.insert(0, str(TESTS))

@@ -64,7 +64,8 @@ def test_imports_point_downwards(path: Path) -> None:
         if parts[0] == "losskit" and len(parts) > 1 and parts[1] != "__version__":
             assert parts[1] in MAY[mine], f"{path.name} ({mine}) imports {name}"
         elif parts[0] == "losskit":
-            assert mine in ("cli", "demos", "evaluate", "verify"), f"{path.name} ({mine}) imports the public face"
+            allowed = mine in ("cli", "demos", "verify") or name == "losskit.__version__"
+            assert allowed, f"{path.name} ({mine}) imports the public face"
         elif parts[0] not in sys.stdlib_module_names and mine in THIRD_PARTY:
             assert parts[0] in THIRD_PARTY[mine], f"{path.name} ({mine}) imports {name}"
 

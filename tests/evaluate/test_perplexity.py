@@ -183,15 +183,6 @@ def test_units_are_those_of_the_scored_tokens() -> None:
     assert cut.documents[0].unscored == cut.tokens - 11
 
 
-def test_bits_per_byte_do_not_depend_on_how_text_is_cut_into_documents() -> None:
-    table = chain()
-    (document,) = sampled(table, [60])
-    whole = perplexity(Markov(table), None, [document], window=8, bos="none").overall
-    assert whole.bits_per_byte is None
-    assert whole.loss is not None
-    assert whole.loss * whole.amounts["token"] == pytest.approx(whole.nats, rel=1e-15)
-
-
 def test_the_corpus_figure_is_no_mean_of_means() -> None:
     def model(ids: Tensor) -> Tensor:
         return torch.stack([torch.zeros_like(ids), 2.0 * ids], -1).double()
@@ -212,23 +203,6 @@ def test_a_module_with_a_head_outside_is_scored_through_it() -> None:
     scores = 2 * torch.tanh(0.5 * (body.weight.detach().double() @ weight.double().T + bias.double()) / 2)
     truth = -sum(float(scores[a].log_softmax(0)[b]) for a, b in itertools.pairwise([29, *ids]))
     assert found.overall.nats == pytest.approx(truth, rel=1e-6)
-
-
-def test_a_head_that_gives_other_scores_than_the_model_is_not_used() -> None:
-    class Doubled(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.table, self.head = torch.nn.Embedding(12, 4), torch.nn.Linear(4, 12)
-
-        def forward(self, ids: Tensor) -> Tensor:
-            return 2 * self.head(self.table(ids))
-
-    torch.manual_seed(0)
-    model = Doubled()
-    found = perplexity(model, None, [list(range(12))], head=model.head, window=8, bos="none")
-    scores = model(torch.arange(11)).detach().double().log_softmax(-1)
-    assert found.model["path"] == "scores of the model"
-    assert found.overall.nats == pytest.approx(-float(scores.gather(1, torch.arange(1, 12)[:, None]).sum()), rel=1e-6)
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -40,7 +40,7 @@ def other_protocols(arguments: argparse.Namespace, ready: Any) -> Sequence[Any] 
     """The same text as other tools read it, if that was asked for; every rank has to call it."""
     if not (arguments.explain or arguments.compat):
         return None
-    from ..evaluate.protocols import protocols
+    from ..evaluate.side_by_side import protocols
 
     names = None if arguments.explain else arguments.compat
     found: Sequence[Any] = protocols(ready.model, ready.tokenizer, list(ready.documents), names=names, **_scoring(arguments))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     with together():
         ready = _Prepared(arguments)
     with together():
-        report = perplexity(ready.model, ready.tokenizer, ready.docs, **ready.options, progress=not arguments.quiet)
+        report = perplexity(ready.model, ready.tokenizer, ready.documents, **ready.options, progress=not arguments.quiet)
         readings = other_protocols(arguments, ready)
     with together():  # torchrun ends all ranks when one leaves with a code
         if first:
@@ -93,15 +93,14 @@ class _Prepared:
         texts = any(d.text is not None for d in self.documents)
         one = load(given.model, dtype=given.dtype, device=given.device, tokenizer=given.tokenizer, texts=texts)
         self.model, self.tokenizer = one.model, one.tokenizer
-        self.docs = [_record(given, one) for one in self.documents]
         self.options: dict[str, Any] = {
             name: getattr(given, name)
             for name in (
-                "window", "stride", "bos", "truncate", "units", "text_field", "units_from", "save_hidden", "precision",
+                "window", "stride", "bos", "truncate", "units", "units_from", "save_hidden", "precision",
                 "batch_tokens", "interval", "level", "resamples", "seed", "nonfinite", "resume",
             )
         }  # fmt: skip
-        self.options |= {"doc_id": _id_field(given), "group_by": given.group_field, "reference": self._reference()}
+        self.options |= {"reference": self._reference()}
         if not texts:
             self.options["format"] = "tokens"
 
@@ -147,15 +146,3 @@ def given_documents(arguments: argparse.Namespace) -> Sequence[Any]:
         units_from=arguments.units_from,
         limit=arguments.limit,
     )
-
-
-def _id_field(arguments: argparse.Namespace) -> str:
-    return arguments.id_field or "\0id"  # no field of a user's
-
-
-def _record(arguments: argparse.Namespace, one: Any) -> Mapping[str, Any]:
-    """The document as the record that it was."""
-    found = {_id_field(arguments): one.id}
-    found |= {"tokens": one.tokens} if one.text is None else {arguments.text_field: one.text}
-    found |= {} if arguments.group_field is None else {arguments.group_field: one.group}
-    return found | ({} if arguments.units_from is None else {arguments.units_from: one.units})

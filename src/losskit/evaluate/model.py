@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from functools import cached_property
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.blocks import slabs
+from ..ops.blocks import row_blocks, slabs
 from ..ops.linear_call import linear_rows
-from ..ops.linear_margin import linear_margin
+from ..ops.linear_margin import Projected, linear_margin
+from .head import MEMORY, Details, Head, ModelError, Scores, seen
+from .identity import fingerprint
 from .nats import of_logits
 
-__all__ = ["Head", "LanguageModel", "ModelError", "Scores"]
+__all__ = ["MEMORY", "Head", "LanguageModel", "ModelError", "Scores"]
 
-MEMORY = 32 << 20  # bytes for scores in flight
 _PROBE = 8  # positions of the check at the start
-# between the model's own scores and ours, as a share of their size: rounding of the dtype, with room
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 6e-2}
-
-
-class ModelError(ValueError):
-    """A model that cannot be evaluated as it is."""
-
-
-class Head(NamedTuple):
-    """The last layer: scores = softcap * tanh(scale * (x @ weight.T + bias) / softcap)."""
-
-    weight: Tensor
-    """(V, D)"""
-    bias: Tensor | None = None
-    """(V,)"""
-    scale: float = 1.0
-    softcap: float | None = None
-
-
-class Scores(NamedTuple):
-    """Of each row."""
-
-    nats: Tensor
-    """-log p of the target, float64."""
-    top: Tensor
-    """The likeliest token."""
+# root mean square between the model's own scores and ours, as a share of theirs: three to five times the dtype's rounding
+_TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 1e-3, torch.bfloat16: 5e-3}
 
 
 class LanguageModel:
@@ -61,12 +38,13 @@ class LanguageModel:
                 f'"model" is {type(model).__name__}, expected a module or a callable from ids (B, L) to scores (B, L, V)'
             )
         self.model, self.precision = model, precision
-        self.config = getattr(model, "config", None)
+        self.config = _text(getattr(model, "config", None))
         self.hosted = self.config is not None and hasattr(model, "get_output_embeddings")
         self.name = str(
-            getattr(self.config, "_name_or_path", "") or type(model).__name__ if isinstance(model, nn.Module) else _called(model)
+            getattr(self.config, "_name_or_path", "") or type(model).__name__ if isinstance(model, nn.Module) else _name_of(model)
         )
         self.device = _device(model, head)
+        self.asked = head is not None or self.hosted
         self.layer, self.head = self._head(head)
         self.why_logits: str | None = None
         if self.head is None:
@@ -144,9 +122,12 @@ class LanguageModel:
             self._called(ids)
         finally:
             hook.remove()
-        if len(caught) != 1 or caught[0].shape[:2] != ids.shape:
-            raise _Missed
-        return caught[0]
+        if not caught or any(one.ndim != 3 for one in caught) or sum(one.shape[1] for one in caught) != ids.shape[1]:
+            raise ModelError(
+                f"{self.name} does not send each of {ids.shape[1]} positions through its output layer once: "
+                "give a callable that returns its scores"
+            )
+        return caught[0] if len(caught) == 1 else torch.cat(caught, 1)
 
     def _called(self, ids: Tensor) -> Tensor:
         found = self.model(input_ids=ids, use_cache=False) if self.hosted else self.model(ids)
@@ -161,16 +142,17 @@ class LanguageModel:
         if self.head is None:
             rows = rows.double() if self.precision == "float64" else rows
             return Scores(of_logits(rows, target, -100), rows.argmax(-1))
+        found = linear_margin(self._call(rows, target), top=True)
+        assert found.top is not None
+        return Scores(-F.logsigmoid(found.own - found.rest), found.top)
+
+    def _call(self, rows: Tensor, target: Tensor) -> Projected:
+        assert self.head is not None
         weight, bias = self._weights(rows.device)
-        if self.precision == "float64":
-            rows = rows.double()
-        call = linear_rows(
+        return linear_rows(
             rows.to(weight.dtype), weight, target, bias, ignore_index=-100, logit_scale=self.head.scale,
             softcap=self.head.softcap, memory=MEMORY,
         ).call  # fmt: skip
-        found = linear_margin(call, top=True)
-        assert found.top is not None
-        return Scores(-F.logsigmoid(found.own - found.rest), found.top)
 
     def _weights(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
         assert self.head is not None
@@ -181,15 +163,33 @@ class LanguageModel:
             self.head = self.head._replace(weight=weight, bias=bias)  # once
         return weight, bias
 
-    def scores(self, rows: Tensor) -> Tensor:
-        """All scores (n, V) of some rows, for a few positions."""
+    def detail(self, rows: Tensor, target: Tensor) -> Details:
+        """All that a token view shows, of rows (n, D or V); -log p as :meth:`score` has it."""
+        nats = self.score(rows, target).nats
+        if self.head is None:
+            parts = [seen(rows[at].double(), target[at], nats[at]) for at in row_blocks(len(rows), 24 * rows.shape[1], MEMORY)]
+            return Details(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        call = self._call(rows, target)
+        found = linear_margin(call, entropy=True, top=True)
+        assert found.entropy is not None
+        assert found.top is not None
+        above = torch.zeros_like(target)
+        for classes in slabs(len(call.weight)):
+            part = self.scores(rows, classes)
+            part[torch.arange(classes.start, classes.stop, device=target.device) == target.unsqueeze(1)] = -torch.inf
+            above += (part > found.own.unsqueeze(1)).sum(1)
+        return Details(nats, 1 + above, found.entropy, found.top)
+
+    def scores(self, rows: Tensor, classes: slice | None = None) -> Tensor:
+        """Scores (n, V) of a few rows in float64, or those of some classes (n, v)."""
         if self.head is None:
             return rows.double()
         weight, bias = self._weights(rows.device)
         dtype = torch.promote_types(weight.dtype, torch.float32)
         wide = rows.to(dtype)
         # in slabs: a wider copy of all weights would be the largest thing here
-        found = torch.cat([wide @ weight[classes].to(dtype).T for classes in slabs(len(weight))], 1).double()
+        weight, bias = (weight, bias) if classes is None else (weight[classes], None if bias is None else bias[classes])
+        found = torch.cat([wide @ weight[part].to(dtype).T for part in slabs(len(weight))], 1).double()
         found = self.head.scale * (found if bias is None else found + bias.double())
         return self.head.softcap * torch.tanh(found / self.head.softcap) if self.head.softcap else found
 
@@ -207,10 +207,7 @@ class LanguageModel:
             rows = self.states(pair)
         except (RuntimeError, IndexError, TypeError) as problem:
             raise ModelError(f"{self.name} fails on its first tokens: {problem}") from problem
-        first, second = rows[0, :-1].double(), rows[1, :-1].double()
-        size = float(first.abs().max()) if first.numel() else 0.0
-        off = float((first - second).abs().max()) if first.numel() else 0.0
-        if off > _TOLERANCE.get(rows.dtype, 1e-4) * max(size, 1e-30):
+        if _apart(rows[1, :-1].double(), rows[0, :-1].double()) > _TOLERANCE.get(rows.dtype, 1e-4):
             raise ModelError(
                 f"{self.name} is not causal: another token at position {len(ids) - 1} changes what it says before; "
                 "a perplexity needs a model that reads from left to right, in eval mode without randomness"
@@ -221,32 +218,22 @@ class LanguageModel:
         whole = self._called(pair)
         try:
             ours = self.scores(self.states(pair).flatten(0, 1))
-        except (_Missed, RuntimeError):
+        except (ModelError, RuntimeError):
             ours = None
         theirs = whole.flatten(0, 1).double()
         if ours is not None and ours.shape == theirs.shape:
-            finite = theirs.isfinite()
-            size = float(theirs[finite].abs().max()) if finite.any() else 0.0
-            off = (ours - theirs).abs()[finite]
-            if not off.numel() or float(off.max()) <= _TOLERANCE.get(whole.dtype, 1e-4) * max(size, 1e-30):
+            off = _apart(ours, theirs)
+            if off <= _TOLERANCE.get(whole.dtype, 1e-4):
                 return
-            self.why_logits = f"its output layer alone gives other scores (off by {float(off.max()):.2g})"
+            self.why_logits = f"its output layer alone gives other scores (off by {100 * off:.2g} %)"
         else:
             self.why_logits = "its output layer does not see every position once"
         self.layer = self.head = None
 
+    @cached_property
     def fingerprint(self) -> str | None:
-        """sha256 over the shapes of the weights and a sample of each; None for a callable, which cannot be looked into."""
-        if not isinstance(self.model, nn.Module):
-            return None
-        found = hashlib.sha256(type(self.model).__name__.encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            found.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            flat = tensor.detach().flatten()
-            step = max(1, flat.numel() // 1024)
-            some = flat[::step][:1024].to("cpu", torch.float64) if tensor.dtype.is_floating_point else flat[::step][:1024].cpu()
-            found.update(some.contiguous().numpy().tobytes() if _numpy() else repr(some.tolist()).encode())
-        return found.hexdigest()
+        """sha256 of what it is; None for a callable without a head, which cannot be looked into."""
+        return fingerprint(self.model, self.head, self.config)
 
     @property
     def parameters(self) -> int | None:
@@ -255,7 +242,7 @@ class LanguageModel:
 
     def warning(self) -> str | None:
         """What the scores cost where the head cannot be used on its own."""
-        if self.head is not None or self.why_logits is None or not self.hosted:
+        if self.head is not None or not self.asked:
             return None
         return f"all scores of every window are computed: {self.why_logits}; memory is that of the model's own forward pass"
 
@@ -266,16 +253,24 @@ class LanguageModel:
             dtype = next((str(p.dtype).removeprefix("torch.") for p in self.model.parameters()), None)
         return {
             "name": self.name, "parameters": self.parameters, "vocabulary": self.vocabulary, "positions": self.positions,
-            "dtype": dtype, "path": self.path, "fingerprint": self.fingerprint(),
+            "dtype": dtype, "path": self.path, "fingerprint": self.fingerprint,
         }  # fmt: skip
 
 
-class _Missed(Exception):  # noqa: N818  # not an error: the scores of the model are taken instead
-    """The output layer was not called once with all positions."""
+def _apart(ours: Tensor, theirs: Tensor) -> float:
+    """Root mean square of the difference, as a share of that of ``theirs``: a cap that was missed is no rounding."""
+    finite = theirs.isfinite() & ours.isfinite()
+    off, size = (ours - theirs)[finite].square().mean().sqrt(), theirs[finite].square().mean().sqrt()
+    return float(off / size) if size > 0 else float(off) if off > 0 else 0.0
 
 
-def _called(model: Any) -> str:
+def _name_of(model: Any) -> str:
     return str(getattr(model, "__name__", type(model).__name__))
+
+
+def _text(config: Any) -> Any:
+    """The configuration of the part that reads text, of a model that also sees or hears."""
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _device(model: Any, head: Any) -> torch.device:
@@ -283,9 +278,3 @@ def _device(model: Any, head: Any) -> torch.device:
         for tensor in model.parameters():
             return tensor.device
     return head.weight.device if isinstance(head, Head) else torch.device("cpu")
-
-
-def _numpy() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("numpy") is not None

@@ -49,6 +49,8 @@ def prepare(documents: Sequence[Document], tokenizer: Tokenizer | None, *, prefi
         said.append(f"{brought} documents begin with the prefix token themselves: they got no second one, and it is not scored")
     if cut:
         said.append(f"{cut} documents were cut to {truncate} tokens")
+    if any(d.whole and (d.cut or (prefix is None and d.ids)) for d in found):
+        said.append("units_from counts a whole text, and not all tokens of every document are scored: no units of text")
     if any(d.text is not None and d.ends is None and not d.whole for d in found) and prefix is None:
         said.append("the tokenizer does not say where its tokens lie in the text, and the first is not scored: no units of text")
     return Ready(found, said)

@@ -102,8 +102,17 @@ class DocumentScore:
         if self.divergence is not None:
             kept = {f.name: getattr(self.divergence, f.name) for f in fields(self.divergence)}
             found["divergence"] = {**kept, "bins": [[bin, count] for bin, count in sorted(self.divergence.bins.items())]}
-        always = ("id", "nats", "tokens", "squares", "unscored")
-        return {name: value for name, value in found.items() if name in always or value not in (None, [], 0)}
+        # what from_json puts back by itself; 0 bytes are not no bytes
+        absent: dict[str, Any] = {
+            "group": None,
+            "bytes": None,
+            "characters": None,
+            "words": None,
+            "worst": None,
+            "divergence": None,
+        }
+        absent |= {"contexts": [], "blocks": [], "nonfinite": 0}
+        return {name: value for name, value in found.items() if name not in absent or value != absent[name]}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> DocumentScore:

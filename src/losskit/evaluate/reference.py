@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..losses.distillation import kl_div_loss
 from ..losses.linear_distillation import linear_kl_div
-from .model import Head, LanguageModel, ModelError, Scores
+from ..ops.blocks import row_blocks
+from .model import MEMORY, Head, LanguageModel, ModelError, Scores
 
 __all__ = ["Reference"]
 
@@ -29,7 +30,7 @@ class Reference:
     @property
     def fingerprint(self) -> list[str | None]:
         """Its name, and sha256 of its weights where they can be looked into."""
-        return [self.model.name, self._fingerprint if self.folder is not None else self.model.fingerprint()]
+        return [self.model.name, self._fingerprint if self.folder is not None else self.model.fingerprint]
 
     @classmethod
     def saving(cls, model: LanguageModel, folder: Path, facts: Mapping[str, Any]) -> Reference:
@@ -42,7 +43,9 @@ class Reference:
             raise ModelError(f'"save_hidden" needs the hidden states of {model.name}, but {model.why_logits}; give "head"')
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / _HEAD, lambda path: torch.save(dict(head._asdict()), path))
-        told = {"name": model.name, "precision": model.precision, "fingerprint": model.fingerprint()}
+        told = {"name": model.name, "precision": model.precision, "fingerprint": model.fingerprint}
+        if (folder / _FACTS).exists() and json.loads((folder / _FACTS).read_text("utf-8")) != {**facts, **told}:
+            raise ModelError(f'"save_hidden" {folder} holds the hidden states of another run: name another folder, or remove it')
         text = json.dumps({**facts, **told}, indent=1)
         _replace(folder / _FACTS, lambda path: path.write_text(text, "utf-8"))
         return cls(model, folder)
@@ -71,12 +74,27 @@ class Reference:
         """The reference's hidden states of the batch at ``place``."""
         if self.folder is None:
             return rows(self.model.states(ids.to(self.model.device)))
-        found: Tensor = torch.load(self._file(place), weights_only=True, map_location=self.model.device)
+        try:
+            found: Tensor = torch.load(self._file(place), weights_only=True, map_location=self.model.device)
+        except FileNotFoundError:
+            raise ModelError(f'"reference" {self.folder} is not whole: let the run with save_hidden come to its end') from None
         return found
 
     def write(self, place: tuple[int, int], rows: Tensor) -> None:
         """Keep the hidden states of the batch at ``place``."""
         _replace(self._file(place), lambda path: torch.save(rows.detach().clone().cpu(), path))
+
+    def finish(self, pack: int) -> None:
+        """Note that all batches of a pack are there."""
+        self._done(pack).touch()
+
+    def holds(self, pack: int) -> bool:
+        """Whether all batches of a pack are there."""
+        return self._done(pack).exists()
+
+    def _done(self, pack: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{pack:08d}.done"
 
     def _file(self, place: tuple[int, int]) -> Path:
         assert self.folder is not None
@@ -89,13 +107,18 @@ class Reference:
     def divergence(self, model: LanguageModel, mine: Tensor, theirs: Tensor) -> Tensor:
         """KL(reference || model) of each row (n,), in nats."""
         if model.head is None or self.model.head is None:
-            return kl_div_loss(model.scores(mine), self.model.scores(theirs).to(mine.device), reduction="none")
+            blocks = row_blocks(len(mine), 32 * max(mine.shape[1], theirs.shape[1]), MEMORY)
+            parts = [
+                kl_div_loss(model.scores(mine[at]), self.model.scores(theirs[at]).to(mine.device), reduction="none")
+                for at in blocks
+            ]
+            return torch.cat(parts)
         (x, w, b, c), (y, v, d, e) = _operands(model, mine), _operands(self.model, theirs)
         dtype = torch.promote_types(x.dtype, y.dtype)
-        x, w, y, v = (t.to(dtype) for t in (x, w, y, v))
+        x, w, y, v = (t.to(x.device, dtype) for t in (x, w, y, v))
+        b, d = (None if t is None else t.to(x.device, dtype) for t in (b, d))
         return linear_kl_div(
-            x, w, y.to(x.device), v.to(x.device), student_bias=b, teacher_bias=d, student_softcap=c, teacher_softcap=e,
-            reduction="none",
+            x, w, y, v, student_bias=b, teacher_bias=d, student_softcap=c, teacher_softcap=e, reduction="none"
         )  # fmt: skip
 
 

@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .plan import Contexts
 from .records import UNITS, Divergence, DocumentScore
 from .summary import Figures, figures
+
+if TYPE_CHECKING:
+    from .token_view import TokenScore
 
 __all__ = ["SCHEMA", "Agreement", "PerplexityReport", "Protocol", "read_report", "spelled", "write_whole"]
 
@@ -68,7 +71,7 @@ class PerplexityReport:
     """name, parameters, vocabulary, fingerprint, path (through the head, or logits)."""
     tokenizer: Mapping[str, Any]
     data: Mapping[str, Any]
-    """fingerprint, documents, bytes."""
+    """fingerprint, documents."""
     documents: Sequence[DocumentScore]
     """In the order of the data."""
     tokens: int
@@ -197,8 +200,8 @@ class PerplexityReport:
             write_whole(Path(path), text + "\n")
         return text
 
-    def to_html(self, path: str | Path | None = None, *, examples: Sequence[Any] = ()) -> str:
-        """As one HTML file that needs no network; ``examples`` are token views of :func:`score_tokens`.
+    def to_html(self, path: str | Path | None = None, *, examples: Sequence[tuple[str, Sequence[TokenScore]]] = ()) -> str:
+        """As one HTML file that needs no network; ``examples`` are pairs of a name and what :func:`score_tokens` gave.
 
         Raises:     ImportError that names the extra if plotly or jinja2 is missing; OSError for a path that cannot be written.
         """

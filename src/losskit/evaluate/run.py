@@ -30,7 +30,7 @@ from .summary import FEW
 from .tokens import Tokenizer, prefix
 from .work import Work
 
-__all__ = ["Stride", "look", "perplexity", "planned"]
+__all__ = ["Stride", "batch_size", "look", "perplexity", "planned"]
 
 Stride = int | Literal["half", "quarter", "disjoint"]
 _DEFAULT_WINDOW = 2048  # of a model that names no limit
@@ -109,7 +109,7 @@ def perplexity(
         (50.0, 4)
     """
     _check(precision, interval, nonfinite, level, units)
-    for name, value in {"window": window, "truncate": truncate, "batch_tokens": batch_tokens, "resamples": resamples}.items():
+    for name, value in {"truncate": truncate, "resamples": resamples}.items():
         if value is not None:
             whole_number(name, value)
             at_least(name, value, 1)
@@ -122,8 +122,9 @@ def perplexity(
     token, where = prefix(bos, words)
     plan = planned(reader, window, stride, where)
     ready = prepare(found, words, prefix=token, truncate=truncate)
-    size = batch_tokens or max(plan.window, _BATCH.get(reader.device.type, _BATCH_ELSEWHERE))
-    named = "none" if token is None else f"{where} {token if words is None else words.text_of([token])!r}"
+    size = batch_size(batch_tokens, plan, reader)
+    text = "" if token is None or words is None else words.text_of([token])
+    named = "none" if token is None else f"{where} {text!r}" if text else f"{where} {token}"
     protocol = Protocol(plan.window, plan.stride, named, truncate, precision, units_from)
     facts = {"data": data_fingerprint(found), "tokenizer": None if words is None else words.fingerprint, **vars(protocol)}
     facts["batch_tokens"] = size
@@ -138,7 +139,7 @@ def perplexity(
             few=len(found) < FEW, nonfinite=nonfinite,
         )  # fmt: skip
         work = packs(plan, [len(d.ids) for d in ready.documents], size)
-        about = {**facts, "model": reader.fingerprint(), "groups": _groups(found), "nonfinite": nonfinite}
+        about = {**facts, "model": [reader.name, reader.fingerprint], "groups": _groups(found), "nonfinite": nonfinite}
         about["reference"] = None if other is None else other.fingerprint
         records = Work(scorer, work, about, resume, progress, level).run()
     seconds = time.monotonic() - began
@@ -170,12 +171,27 @@ def planned(reader: LanguageModel, window: int | None, stride: Stride, where: st
     Raises:     ValueError for a window beyond the model's positions, or a stride beyond the window.
     """
     limit = reader.positions
+    if window is not None:
+        whole_number("window", window)
+        at_least("window", window, 1)
     if window is not None and limit is not None and window > limit:
         raise ValueError(f'"window" is {window}, expected at most {limit}, the positions that {reader.name} was made for')
     window = window if window is not None else limit or _DEFAULT_WINDOW
     plan = Plan(window, _strided(stride, window, where), where)
     plan.check()
     return plan
+
+
+def batch_size(batch_tokens: int | None, plan: Plan, reader: LanguageModel) -> int:
+    """Positions in one pass of the model.
+
+    Raises:     ValueError for less than one.
+    """
+    if batch_tokens is None:
+        return max(plan.window, _BATCH.get(reader.device.type, _BATCH_ELSEWHERE))
+    whole_number("batch_tokens", batch_tokens)
+    at_least("batch_tokens", batch_tokens, 1)
+    return batch_tokens
 
 
 def _in_vocabulary(reader: LanguageModel, ready: Sequence[Prepared], token: int | None) -> None:
@@ -201,7 +217,7 @@ def look(reader: LanguageModel, ready: Sequence[Prepared], prefix: int | None) -
     Raises:     DataError for an id that the model does not have; ModelError for a model that is not causal.
     """
     _in_vocabulary(reader, ready, prefix)
-    ids = max((d.ids for d in ready), key=len)[:8]
+    ids = [*([] if prefix is None else [prefix]), *max((d.ids for d in ready), key=len)[:8]]
     if len(ids) > 1:
         reader.check(torch.tensor(ids))
 

@@ -138,6 +138,8 @@ class Scorer:
             for (document, _), *values in zip(batch.windows, *split, strict=True):
                 parts[document].append(tuple(values))
             yield sum(counts)
+        if self.save is not None:
+            self.save.finish(number)
         yield [self._record(self.documents[d], _joined(parts[d])) for d in members]
 
     def _columns(self, batch: Batch, place: tuple[int, int]) -> list[Tensor]:
@@ -221,8 +223,8 @@ def _amounts(one: Prepared, start: int, stop: int) -> tuple[int | None, int | No
     """Bytes, characters and words of tokens [start, stop); None where the text of tokens is not known."""
     if one.text is None:
         return None, None, None
-    if one.whole:
-        return _units(one.text)
+    if one.whole:  # of another text no part can be told: all of it, or nothing
+        return _units(one.text) if start == 0 and stop == len(one.ids) and not one.cut else (None, None, None)
     if one.ends is None:
         if start > 0 or stop < len(one.ids) or one.cut:
             return None, None, None

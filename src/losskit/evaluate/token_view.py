@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.check import choice
-from ..ops.blocks import row_blocks
 from .documents import Document
-from .model import MEMORY, Head, LanguageModel
+from .model import Head, LanguageModel
 from .plan import Plan
 from .prepare import prepare
-from .run import Stride, look, planned
+from .run import Stride, batch_size, look, planned
 from .score import Prepared, batches
 from .tokens import Tokenizer, prefix
 
@@ -72,7 +71,7 @@ def score_tokens(
     (one,) = prepare([Document("text", text, None, None)], words, prefix=token, truncate=None).documents
     with reader.evaluating():
         look(reader, [one], token)
-        found = _values(reader, plan, one, token, batch_tokens or max(plan.window, 4096))
+        found = _values(reader, plan, one, token, batch_size(batch_tokens, plan, reader))
     skipped = len(one.ids) - len(found)
     likeliest = [words.text_of([int(top)]) for *_, top in found]
     scores: list[TokenScore] = []
@@ -97,15 +96,5 @@ def _values(reader: LanguageModel, plan: Plan, one: Prepared, token: int | None,
         for row, (_, window) in enumerate(batch.windows):
             rows = states[row, window.context - 1 : window.read]
             target = torch.tensor(one.ids[window.first : window.stop], device=rows.device)
-            nats = reader.score(rows, target).nats
-            for at in row_blocks(len(rows), 16 * (reader.vocabulary or rows.shape[1]), MEMORY):
-                rank, entropy, top = _row(reader.scores(rows[at]), target[at])
-                found += zip(nats[at].tolist(), rank.tolist(), entropy.tolist(), top.tolist(), strict=True)
+            found += zip(*(column.tolist() for column in reader.detail(rows, target)), strict=True)
     return found
-
-
-def _row(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rank of the target (ties count for it), entropy, and the likeliest class of each row."""
-    own = scores.gather(1, target.unsqueeze(1))
-    entropy: Tensor = torch.special.entr(scores.softmax(1)).sum(1)
-    return 1 + (scores > own).sum(1), entropy, scores.argmax(1)

@@ -56,11 +56,18 @@ class Work:
 
     def _mine(self, known: dict[str, DocumentScore], journal: Journal | None) -> dict[str, DocumentScore]:
         me, documents = ranks(), self.scorer.documents
-        left = [(i, pack) for i, pack in enumerate(self.packs) if any(documents[d].id not in known for d in pack)]
+        save = self.scorer.save
+        left = [
+            (i, pack)
+            for i, pack in enumerate(self.packs)
+            if any(documents[d].id not in known for d in pack) or not (save is None or save.holds(i))
+        ]
         costs = [sum(self.scorer.plan.cost(len(documents[d].ids))[1] for d in pack) for _, pack in left]
         owner = share(costs, me.world)
         mine = [one for one, rank in zip(left, owner, strict=True) if rank == me.rank]
-        count = sum(self.scorer.plan.scored(len(documents[d].ids)) for _, pack in mine for d in pack)
+        count = sum(
+            self.scorer.plan.scored(len(documents[d].ids)) for _, pack in mine for d in pack if documents[d].id not in known
+        )
         found: dict[str, DocumentScore] = {}
         before = [known[d.id] for d in documents if d.id in known]
         shown = self.progress and me.rank == 0
