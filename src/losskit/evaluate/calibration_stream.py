@@ -162,24 +162,24 @@ class Calibration:
             table=table,
         )
 
-    def merge_state(self, metrics: Iterable[Calibration]) -> Self:
+    def merge_state(self, others: Iterable[Calibration]) -> Self:
         """Add the rows of other metrics to this one, which are left as they are.
 
         Raises:     ValueError if their bins or what they judge differ.
         """
-        self._own = reduce(State.plus, [self._own, *(other._own for other in metrics)])
+        self._own = reduce(State.plus, [self._own, *(other._own for other in others)])
         return self
 
-    def sync(self, group: dist.ProcessGroup | None = None) -> Self:
+    def sync(self, process_group: dist.ProcessGroup | None = None) -> Self:
         """Let ``compute`` and ``result`` speak for all ranks, as of now; every rank calls it, a rank without rows too.
 
         Calling it twice counts nothing twice. Without a process group it does nothing.
         """
         if not (dist.is_available() and dist.is_initialized()):
             return self
-        found: list[State | None] = [None] * dist.get_world_size(group)
-        dist.all_gather_object(found, self._own.to("cpu"), group=group)
-        ranks, mine = [state for state in found if state is not None], dist.get_rank(group)
+        found: list[State | None] = [None] * dist.get_world_size(process_group)
+        dist.all_gather_object(found, self._own.to("cpu"), group=process_group)
+        ranks, mine = [state for state in found if state is not None], dist.get_rank(process_group)
         reduce(State.plus, ranks)  # states that do not fit raise here, on every rank
         self._before, self._after = ranks[:mine], ranks[mine + 1 :]
         return self

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TextIO
 
-from .intervals import ratio
+from .intervals import student_t_quantile
 from .records import DocumentScore
 from .summary import exp
 
@@ -25,13 +26,13 @@ class Progress:
         self.live = self.stream.isatty()
         self.total, self.level = total, level
         self.tokens = self.resumed = 0
-        self.documents: list[DocumentScore] = []
+        self.count, self.sums = 0, [0.0] * 5  # of nats, tokens, and their products
         self.began = self.last = time.monotonic()
         self.width = 0
 
     def resume(self, documents: Sequence[DocumentScore]) -> None:
         """Documents that were scored before."""
-        self.documents += documents
+        self.finish(documents)
         self.tokens = self.resumed = sum(d.tokens for d in documents)
 
     def batch(self, tokens: int) -> None:
@@ -44,19 +45,31 @@ class Progress:
 
     def finish(self, documents: Sequence[DocumentScore]) -> None:
         """Documents that are done."""
-        self.documents += documents
+        for one in documents:
+            if one.tokens:
+                self.count += 1
+                terms = (one.nats, one.tokens, one.nats * one.nats, one.nats * one.tokens, one.tokens * one.tokens)
+                self.sums = [total + term for total, term in zip(self.sums, terms, strict=True)]
 
     def line(self, now: float) -> str:
         """One line of text."""
         speed = (self.tokens - self.resumed) / max(now - self.began, 1e-9)
         left = (self.total - self.tokens) / speed if speed > 0 else 0.0
         parts = [f"{100 * self.tokens / max(self.total, 1):3.0f} %", f"{self.tokens:,} of {self.total:,} tokens"]
-        scored = [d for d in self.documents if d.tokens]
-        if scored:
-            one = ratio([d.nats for d in scored], [d.tokens for d in scored], level=self.level)
-            bounds = "" if one.low is None or one.high is None else f" [{exp(one.low):.4g}, {exp(one.high):.4g}]"
-            parts.append(f"perplexity so far {exp(one.value):.4g}{bounds}")
+        if self.count:
+            parts.append(f"perplexity so far {self._so_far()}")
         return " | ".join([*parts, f"{speed:,.0f} tokens/s", f"{_time(left)} left"])
+
+    def _so_far(self) -> str:
+        """With its interval over documents, as ``intervals.ratio`` has it, from sums alone."""
+        nats, tokens, squares, products, widths = self.sums
+        loss = nats / tokens
+        if self.count < 2 or not math.isfinite(loss):
+            return f"{exp(loss):.4g}"
+        rest = max(0.0, squares - 2 * loss * products + loss * loss * widths)
+        reach = math.sqrt(self.count / (self.count - 1) * rest) / tokens
+        reach *= student_t_quantile((1 + self.level) / 2, self.count - 1)
+        return f"{exp(loss):.4g} [{exp(loss - reach):.4g}, {exp(loss + reach):.4g}]"
 
     def _print(self, line: str) -> None:
         if not self.live:

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -53,10 +54,10 @@ def read(paths: Iterable[Path], format: str, fields: Sequence[str]) -> Iterator[
         fields: of a table, the columns that are read
     """
     files = [pair for path in paths for pair in _expand(path)]
-    labels = [label for label, _ in files]
+    labels = Counter(label for label, _ in files)
     for label, path in files:
         # a name alone where that is enough, else the path as it was given
-        yield from _file(path, label if labels.count(label) == 1 else path.as_posix(), format, fields)
+        yield from _file(path, label if labels[label] == 1 else path.as_posix(), format, fields)
 
 
 def _expand(path: Path) -> list[tuple[str, Path]]:

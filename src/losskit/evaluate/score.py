@@ -71,13 +71,14 @@ def packs(plan: Plan, lengths: Sequence[int], batch_tokens: int) -> list[list[in
     for document in sorted(range(len(lengths)), key=lambda d: (-lengths[d], d)):
         if not plan.scored(lengths[document]):
             continue
-        windows = [one.read for one in plan.windows(lengths[document])]
-        if found and max(widest, *windows) * (rows + len(windows)) <= batch_tokens:
+        count, first = plan.cost(lengths[document])[0], next(plan.windows(lengths[document]))
+        # the first window of a document is its widest, and the longest document comes first
+        if found and widest * (rows + count) <= batch_tokens:
             found[-1].append(document)
-            rows += len(windows)
+            rows += count
         else:
             found.append([document])
-            widest, rows = max(windows), len(windows)
+            widest, rows = max(first.read, 1), count
     return found
 
 

@@ -1,4 +1,4 @@
-"""(own, rest) on CPU without a gradient: a tile of classes at a time for many rows, so that the weights are read once."""
+"""(own, rest) on CPU from a tile of classes at a time for many rows, so that the weights are read once."""
 
 from __future__ import annotations
 
