@@ -199,3 +199,146 @@ def test_heat_text_of_score_tokens_goes_into_the_page() -> None:
     page = perplexity(model, words, text, window=32).to_html(examples=[("mine", score_tokens(model, words, text, window=32))])
     assert "&lt;" in page
     assert ">mine<" in page
+
+
+def masked(scores: Tensor) -> Tensor:
+    return scores.index_fill(-1, torch.arange(6, 12), -math.inf)
+
+
+def overflown(scores: Tensor) -> Tensor:
+    return torch.where(scores > 0.5, math.inf, scores)
+
+
+@pytest.mark.parametrize("post", [masked, overflown, lambda scores: scores * math.nan])
+def test_scores_that_are_no_numbers_are_the_models_own(post: Any) -> None:
+    model = Bigram()
+    model.last = Post(post)
+    found = perplexity(model, None, [[1, 2, 3, 4, 5, 1, 2]], head=model.head, window=8, bos=0, nonfinite="report")
+    assert found.model["path"] == "scores of the model"
+    mine = truth(model, [0, 1, 2, 3, 4, 5, 1, 2])
+    assert found.overall.nats == pytest.approx(mine, rel=1e-6, nan_ok=True)
+
+
+class Post(nn.Module):
+    """Any function of the scores, as a module."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return self.function(scores)
+
+
+def test_one_class_that_is_changed_among_many_is_noticed_in_half_precision() -> None:
+    def post(scores: Tensor) -> Tensor:
+        return scores + 7 * (torch.arange(scores.shape[-1]) == 7).to(scores)
+
+    model = Bigram(Post(post), classes=30000, width=16).to(torch.bfloat16)
+    found = perplexity(model, None, [[7, 7, 7, 5]], head=model.head, window=8, bos=0)
+    assert found.model["path"] == "scores of the model"
+
+
+def test_scores_that_change_on_longer_inputs_end_the_run() -> None:
+    class Cooled(Bigram):
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.head(self.table(ids)) * (1 if ids.shape[1] < 10 else 0.2)
+
+    model = Cooled()
+    with pytest.raises(ModelError, match="gives other scores than the model"):
+        perplexity(model, None, [[*range(12)] * 3], head=model.head, window=32, bos=0)
+
+
+def test_a_head_for_what_are_scores_already_is_refused() -> None:
+    model = Bigram()
+    with pytest.raises(ModelError, match=r"expected hidden states of width 4 for \"head\"; leave \"head\" out"):
+        perplexity(lambda ids: model(ids), None, [[1, 2, 3]], head=model.head, window=8)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (Head(torch.zeros(9)), "has weight"),
+        (Head(torch.zeros(9, 4), torch.zeros(8)), "has bias"),
+        (nn.Embedding, "expected a linear layer"),
+    ],
+)
+def test_a_head_that_is_none_is_refused(head: Any, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        perplexity(nn.Embedding(9, 4), None, [[1, 2]], head=head, window=4, bos=0)
+
+
+def test_outputs_of_many_kinds_are_understood_and_others_told() -> None:
+    model = Bigram()
+    ids, options = [[1, 2, 3, 4]], {"window": 8, "bos": "none"}
+    right = perplexity(model, None, ids, **options).overall.nats
+    for wrap in (lambda z: (z, None), lambda z: {"logits": z}, lambda z: {"loss": None, "logits": z}):
+        assert perplexity(lambda i, wrap=wrap: wrap(model(i)), None, ids, **options).overall.nats == right
+    for wrap in (lambda z: {"scores": z}, lambda z: z[:, 1:], lambda z: z[0], lambda z: None):
+        with pytest.raises(ModelError, match=r"expected a tensor .B, L, V.*wrap it"):
+            perplexity(lambda i, wrap=wrap: wrap(model(i)), None, ids, **options)
+
+
+def test_a_head_that_is_called_by_name_is_caught() -> None:
+    class Named(Bigram):
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.head(input=self.table(ids))
+
+    model = Named()
+    found = perplexity(model, None, [list(range(12))], head=model.head, window=16, bos="none")
+    assert found.model["path"].startswith("hidden states")
+    assert found.overall.nats == pytest.approx(truth(model, list(range(12))), rel=1e-6)
+
+
+def test_a_weight_that_changes_anywhere_is_another_model(tmp_path: Path) -> None:
+    model = Bigram(classes=3000, width=64)
+    options: dict[str, Any] = {"window": 8, "bos": 0, "head": model.head, "resume": tmp_path / "journal"}
+    perplexity(model, None, [[1, 2, 3]], **options)
+    with torch.no_grad():
+        model.head.weight[1234, 17] += 1
+    with pytest.raises(JournalError, match="model"):
+        perplexity(model, None, [[1, 2, 3]], **options)
+
+
+def test_a_divergence_that_is_no_number_is_named_or_kept() -> None:
+    table = torch.rand(5, 5, generator=torch.Generator().manual_seed(0)) + 0.1
+    never = table.clone()
+    never[:, 4] = 0
+    documents, options = [[0, 1, 2, 3], [1, 2, 3, 0, 1]], {"window": 8, "reference": lambda ids: table.log()[ids]}
+    with pytest.raises(ArithmeticError, match="its divergence from the reference is inf"):
+        perplexity(lambda ids: never.log()[ids], None, documents, **options)
+    found = perplexity(lambda ids: never.log()[ids], None, documents, nonfinite="report", **options).agreement
+    assert found is not None
+    assert found.mean == found.p99 == found.largest == math.inf
+
+
+def test_few_documents_beside_empty_ones_are_few_and_a_small_group_too() -> None:
+    model, generator = Bigram(), torch.Generator().manual_seed(0)
+    full = [torch.randint(12, (60,), generator=generator).tolist() for _ in range(7)]
+    options: dict[str, Any] = {"window": 8, "bos": 0}
+    alone = perplexity(model, None, full, **options)
+    beside = perplexity(model, None, [*full, [], [], [], [], []], **options)
+    assert alone.overall.per == beside.overall.per
+    rows = [{"tokens": d, "kind": "small"} for d in full] + [{"tokens": d, "kind": "large"} for d in full * 2]
+    grouped = perplexity(model, None, rows, group_by="kind", **options)
+    assert grouped.groups["small"].per == alone.overall.per
+    assert any("1 groups have fewer than 10 documents" in w for w in grouped.warnings)
+
+
+def test_score_tokens_refuses_what_is_no_number() -> None:
+    model = Bigram(Post(lambda scores: scores * math.nan), classes=300)
+    with pytest.raises(ArithmeticError, match=r"token 0 .*-log p is nan"):
+        score_tokens(model, tokenizer("byte", bos=True), "abc", window=8)
+
+
+def test_a_prefix_that_a_text_brings_has_no_units_where_nobody_knows_its_length() -> None:
+    class Plain:
+        bos_token_id = 1
+
+        def encode(self, text: str) -> list[int]:
+            return [1, *map(ord, text[3:])] if text.startswith("<s>") else [*map(ord, text)]
+
+    found = [perplexity(Bigram(classes=128), Plain(), [text], window=16, bos=1) for text in ("hello", "<s>hello")]
+    assert found[0].overall.amounts["byte"] == 5
+    assert "byte" not in found[1].overall.amounts
+    assert found[0].overall.nats == found[1].overall.nats

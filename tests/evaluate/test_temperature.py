@@ -19,7 +19,7 @@ def loss(temperature: float) -> float:
     return float(F.cross_entropy(Z / temperature, Y))
 
 
-@pytest.mark.parametrize("by", [1e-8, 0.3, 1.0, 2.0, 50.0, 1e12])
+@pytest.mark.parametrize("by", [1e-290, 1e-200, 1e-8, 0.3, 1.0, 2.0, 50.0, 1e12, 1e200, 1e290])
 def test_scores_times_a_number_have_that_number_times_the_temperature(by: float) -> None:
     assert fit_temperature(by * Z, Y) == pytest.approx(by * fit_temperature(Z, Y), rel=1e-9)
 
@@ -73,3 +73,14 @@ def test_layout_masks_and_ruled_out_classes_do_not_matter() -> None:
 def test_where_no_temperature_is_the_best_the_error_says_why(z: torch.Tensor, y: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit_temperature(z, y)
+
+
+def test_a_class_masked_by_the_lowest_float_is_as_good_as_ruled_out() -> None:
+    out = F.pad(Z, (0, 1), value=torch.finfo(torch.float32).min)
+    assert fit_temperature(out, Y) == pytest.approx(fit_temperature(Z, Y), rel=1e-9)
+
+
+def test_a_search_that_does_not_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("losskit.evaluate.temperature._STEPS", 2)
+    with pytest.raises(ValueError, match='"input" has scores .* no temperature was found in 2 steps'):
+        fit_temperature(Z, Y)

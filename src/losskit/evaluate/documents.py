@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .readers import FORMATS, SUFFIXES, DataError, Record, read
 
-__all__ = ["DataError", "Document", "data_fingerprint", "read_documents"]
+__all__ = ["DataError", "Document", "data_fingerprint", "groups_fingerprint", "read_documents"]
 
 # what the fields of token ids are called, here and by transformers
 TOKEN_FIELDS = ("tokens", "input_ids")
@@ -70,7 +71,7 @@ def read_documents(
     """
     if format not in FORMATS:
         raise ValueError(f'"format" is {format!r}, expected {", ".join(map(repr, FORMATS))}')
-    if limit is not None and limit < 1:
+    if limit is not None and (not isinstance(limit, int) or limit < 1):  # pyright: ignore[reportUnnecessaryIsInstance]  # 2.5
         raise ValueError(f'"limit" is {limit}, expected at least 1, or None for all')
     fields = Fields(text_field, id_field, group_field, units_from, format == "tokens")
     found: list[Document] = []
@@ -106,8 +107,16 @@ def _records(source: Any, format: str, fields: Fields) -> Iterator[Record]:
     if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
         remedy = "decode them" if isinstance(source, bytes) else "a mapping of several is one of its values at a time"
         raise TypeError(f'"source" is a {type(source).__name__}, expected a text, paths, or an iterable of documents: {remedy}')
+    source = _rows(source)
     items = [source] if getattr(source, "ndim", None) == 1 or isinstance(source, Document) else source
     return (Record(item, str(i), f"item {i}") for i, item in enumerate(items))
+
+
+def _rows(source: Any) -> Any:
+    """The rows of a table of polars or pandas, which would give the names of their columns."""
+    if hasattr(source, "to_dicts"):
+        return source.to_dicts()
+    return source.to_dict("records") if hasattr(source, "to_dict") and hasattr(source, "columns") else source
 
 
 def _no_file(text: str) -> None:
@@ -122,7 +131,7 @@ def _no_file(text: str) -> None:
 def _document(record: Record, fields: Fields) -> Document:
     item, place = record.item, record.place
     if isinstance(item, Document):
-        return item
+        return _whole(item, place)
     if isinstance(item, Mapping):
         body = _body(item, fields, place)
         name = record.id if fields.id is None else _label(item, fields.id, place)
@@ -139,6 +148,16 @@ def _document(record: Record, fields: Fields) -> Document:
             raise DataError(f"{place}: a text, expected token ids: a list of int")
         return Document(name, _text(body, place), None, group, units)
     return Document(name, None, _ids(body, place), group, units)
+
+
+def _whole(item: Document, place: str) -> Document:
+    """A document as it was given, looked at like any other."""
+    if not isinstance(item.id, str) or (item.text is None) == (item.tokens is None):  # pyright: ignore[reportUnnecessaryIsInstance]  # a tuple checks nothing
+        raise DataError(f"{place}: {item!r}, expected a Document with a str as id, and a text or tokens but not both")
+    for part in (item.id, item.group, item.text, item.units):
+        if part is not None:
+            _text(part, place)
+    return item if item.tokens is None else item._replace(tokens=_ids(item.tokens, place))
 
 
 def _body(item: Mapping[str, object], fields: Fields, place: str) -> object:
@@ -162,7 +181,7 @@ def _label(item: Mapping[str, object], name: str, place: str) -> str:
     value = _field(item, name, place)
     if not isinstance(value, (str, int)):
         raise DataError(f'{place}: field "{name}" is a {type(value).__name__}, expected a str or an int')
-    return str(value)
+    return _text(str(value), f'{place}: field "{name}"')
 
 
 def _text(value: object, place: str) -> str:
@@ -196,3 +215,8 @@ def data_fingerprint(documents: Iterable[Document]) -> str:
             digest.update(b"-" if data is None else b"%d:" % len(data))  # a length before each: no two lists are one stream
             digest.update(data or b"")
     return digest.hexdigest()
+
+
+def groups_fingerprint(found: Sequence[Document]) -> str:
+    """sha256 over the groups of the documents."""
+    return hashlib.sha256(json.dumps([one.group for one in found]).encode()).hexdigest()

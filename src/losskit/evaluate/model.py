@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, cast
@@ -14,15 +14,14 @@ from torch import Tensor, nn
 from ..ops.blocks import row_blocks, slabs
 from ..ops.linear_call import linear_rows
 from ..ops.linear_margin import Projected, linear_margin
-from .head import MEMORY, Details, Head, ModelError, Scores, seen
-from .identity import fingerprint
+from .head import MEMORY, Details, Head, ModelError, Scores, apart, seen
+from .identity import fingerprint, name_of, number, takes, text_part
 from .nats import of_logits
 
 __all__ = ["MEMORY", "Head", "LanguageModel", "ModelError", "Scores"]
 
 _PROBE = 8  # positions of the check at the start
-# root mean square between the model's own scores and ours, as a share of theirs: three to five times the dtype's rounding
-_TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 1e-3, torch.bfloat16: 5e-3}
+_BATCHES = 4  # whose last positions are checked too
 
 
 class LanguageModel:
@@ -38,13 +37,15 @@ class LanguageModel:
                 f'"model" is {type(model).__name__}, expected a module or a callable from ids (B, L) to scores (B, L, V)'
             )
         self.model, self.precision = model, precision
-        self.config = _text(getattr(model, "config", None))
+        self.config = text_part(getattr(model, "config", None))
         self.hosted = self.config is not None and hasattr(model, "get_output_embeddings")
         self.name = str(
-            getattr(self.config, "_name_or_path", "") or type(model).__name__ if isinstance(model, nn.Module) else _name_of(model)
+            getattr(self.config, "_name_or_path", "") or type(model).__name__ if isinstance(model, nn.Module) else name_of(model)
         )
         self.device = _device(model, head)
         self.asked = head is not None or self.hosted
+        self.unseen = _BATCHES
+        self.options = {"use_cache": False} if self.hosted and takes(model, "use_cache") else {}
         self.layer, self.head = self._head(head)
         self.why_logits: str | None = None
         if self.head is None:
@@ -53,7 +54,7 @@ class LanguageModel:
     def _head(self, head: nn.Module | Head | None) -> tuple[nn.Module | None, Head | None]:
         """The layer whose input is caught on the way, and what it computes."""
         if isinstance(head, Head):
-            return None, head
+            return None, head.checked()
         layer = cast(Any, self.model).get_output_embeddings() if head is None and self.hosted else head
         weight = getattr(layer, "weight", None)
         if not isinstance(weight, Tensor) or weight.ndim != 2 or not weight.is_floating_point():
@@ -62,9 +63,7 @@ class LanguageModel:
                     f'"head" is {type(head).__name__}, expected a linear layer with weight (V, D), or losskit.evaluate.Head'
                 )
             return None, None
-        scale = float(getattr(self.config, "logit_scale", None) or 1.0) / float(
-            getattr(self.config, "logits_scaling", None) or 1.0
-        )
+        scale = number(self.config, "logit_scale") / number(self.config, "logits_scaling")
         cap = getattr(self.config, "final_logit_softcapping", None)
         bias = getattr(layer, "bias", None)
         found = Head(weight.detach(), None if bias is None else bias.detach(), scale, float(cap) if cap else None)
@@ -110,16 +109,27 @@ class LanguageModel:
     def states(self, ids: Tensor) -> Tensor:
         """Hidden states (B, L, D) before the head, or scores (B, L, V) where there is none, of ids (B, L)."""
         if self.layer is None:
-            return self._called(ids)
+            found = self._called(ids, ids.shape[1])
+            if self.head is not None and found.shape[2] != self.head.weight.shape[1]:
+                raise ModelError(
+                    f'"model" returned {tuple(found.shape)}, expected hidden states of width {self.head.weight.shape[1]} '
+                    'for "head"; leave "head" out if these are scores'
+                )
+            return found
         caught: list[Tensor] = []
 
-        def catch(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-            caught.append(args[0])
-            return (args[0][..., :1, :], *args[1:])  # the layer itself is left one position to work on
+        def catch(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+            # the layer itself is left the last position to work on
+            if args:
+                caught.append(args[0])
+                return (args[0][..., -1:, :], *args[1:]), named
+            name = next(iter(named))
+            caught.append(named[name])
+            return args, {**named, name: named[name][..., -1:, :]}
 
-        hook = self.layer.register_forward_pre_hook(catch)
+        hook = self.layer.register_forward_pre_hook(catch, with_kwargs=True)
         try:
-            self._called(ids)
+            last = self._called(ids)
         finally:
             hook.remove()
         if not caught or any(one.ndim != 3 for one in caught) or sum(one.shape[1] for one in caught) != ids.shape[1]:
@@ -127,14 +137,30 @@ class LanguageModel:
                 f"{self.name} does not send each of {ids.shape[1]} positions through its output layer once: "
                 "give a callable that returns its scores"
             )
-        return caught[0] if len(caught) == 1 else torch.cat(caught, 1)
+        states = caught[0] if len(caught) == 1 else torch.cat(caught, 1)
+        if self.unseen and last.shape[1] == 1:
+            self.unseen -= 1
+            if apart(self.scores(states[:, -1]), last[:, 0].double(), last.dtype) > 1:
+                raise ModelError(
+                    f"{self.name}: at position {ids.shape[1] - 1} its output layer alone gives other scores than the model: "
+                    "give a callable that returns its scores"
+                )
+        return states
 
-    def _called(self, ids: Tensor) -> Tensor:
-        found = self.model(input_ids=ids, use_cache=False) if self.hosted else self.model(ids)
+    def _called(self, ids: Tensor, length: int | None = None) -> Tensor:
+        try:
+            found = self.model(input_ids=ids, **self.options) if self.hosted else self.model(ids)
+        except (RuntimeError, IndexError, TypeError) as problem:
+            raise ModelError(f"{self.name} fails on ids {tuple(ids.shape)}: {problem}") from problem
+        if isinstance(found, Mapping):
+            found = found.get("logits")
         found = getattr(found, "logits", found[0] if isinstance(found, tuple) else found)
-        if not isinstance(found, Tensor) or found.ndim != 3 or found.shape[0] != len(ids):
+        if not isinstance(found, Tensor) or found.ndim != 3 or found.shape[:2] != (len(ids), length or found.shape[1]):
             what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise ModelError(f'"model" returned {what} for ids {tuple(ids.shape)}, expected a tensor (B, L, V)')
+            raise ModelError(
+                f'"model" returned {what} for ids {tuple(ids.shape)}, expected a tensor (B, L, V): wrap it in a callable that '
+                "returns its scores alone"
+            )
         return found
 
     def score(self, rows: Tensor, target: Tensor) -> Scores:
@@ -201,13 +227,10 @@ class LanguageModel:
         ids = ids[:_PROBE]
         pair = torch.stack([ids, ids]).to(self.device)
         pair[1, -1] = (pair[1, -1] + 1) % max(self.vocabulary or 2, 2)
-        try:
-            if self.layer is not None:
-                self._compare(pair)
-            rows = self.states(pair)
-        except (RuntimeError, IndexError, TypeError) as problem:
-            raise ModelError(f"{self.name} fails on its first tokens: {problem}") from problem
-        if _apart(rows[1, :-1].double(), rows[0, :-1].double()) > _TOLERANCE.get(rows.dtype, 1e-4):
+        if self.layer is not None:
+            self._compare(pair)
+        rows = self.states(pair)
+        if apart(rows[1, :-1].double(), rows[0, :-1].double(), rows.dtype) > 1:
             raise ModelError(
                 f"{self.name} is not causal: another token at position {len(ids) - 1} changes what it says before; "
                 "a perplexity needs a model that reads from left to right, in eval mode without randomness"
@@ -215,17 +238,16 @@ class LanguageModel:
 
     def _compare(self, pair: Tensor) -> None:
         """Scores of the model beside those of its head; without agreement the model's are taken."""
-        whole = self._called(pair)
+        whole = self._called(pair, pair.shape[1])
         try:
             ours = self.scores(self.states(pair).flatten(0, 1))
         except (ModelError, RuntimeError):
             ours = None
         theirs = whole.flatten(0, 1).double()
         if ours is not None and ours.shape == theirs.shape:
-            off = _apart(ours, theirs)
-            if off <= _TOLERANCE.get(whole.dtype, 1e-4):
+            if apart(ours, theirs, whole.dtype) <= 1:
                 return
-            self.why_logits = f"its output layer alone gives other scores (off by {100 * off:.2g} %)"
+            self.why_logits = "its output layer alone gives other scores"
         else:
             self.why_logits = "its output layer does not see every position once"
         self.layer = self.head = None
@@ -255,22 +277,6 @@ class LanguageModel:
             "name": self.name, "parameters": self.parameters, "vocabulary": self.vocabulary, "positions": self.positions,
             "dtype": dtype, "path": self.path, "fingerprint": self.fingerprint,
         }  # fmt: skip
-
-
-def _apart(ours: Tensor, theirs: Tensor) -> float:
-    """Root mean square of the difference, as a share of that of ``theirs``: a cap that was missed is no rounding."""
-    finite = theirs.isfinite() & ours.isfinite()
-    off, size = (ours - theirs)[finite].square().mean().sqrt(), theirs[finite].square().mean().sqrt()
-    return float(off / size) if size > 0 else float(off) if off > 0 else 0.0
-
-
-def _name_of(model: Any) -> str:
-    return str(getattr(model, "__name__", type(model).__name__))
-
-
-def _text(config: Any) -> Any:
-    """The configuration of the part that reads text, of a model that also sees or hears."""
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _device(model: Any, head: Any) -> torch.device:

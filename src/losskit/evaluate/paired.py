@@ -104,6 +104,9 @@ def compare(
     Raises:     ValueError for tokens of different tokenizers, for other documents, or other spans of them.
     Reference:  Cochran 1977, Sampling Techniques, ch. 6; Dror et al. 2018, doi:10.18653/v1/P18-1128
     """
+    for name, given in (("a", a), ("b", b)):
+        if not isinstance(given, PerplexityReport | str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]  # what json.load gave
+            raise TypeError(f'"{name}" is a {type(given).__name__}, expected a PerplexityReport or the path of its JSON')
     first, second = (one if isinstance(one, PerplexityReport) else read_report(one) for one in (a, b))
     same = first.tokenizer.get("fingerprint") == second.tokenizer.get("fingerprint")
     unit = unit or ("token" if same else "byte")
@@ -126,6 +129,8 @@ def compare(
     of_a, of_b = [x.nats for x, *_ in rows], [y.nats for _, y, *_ in rows]
     found = paired(of_a, counts, of_b, counts, level=level, permutations=permutations, seed=seed)
     total = sum(counts)
+    if not total:
+        raise ValueError(f"no {unit} was scored in these documents: compare by another unit")
     warnings = []
     if first.protocol != second.protocol:
         warnings.append(f"a was scored with {first.protocol.line()}; b with {second.protocol.line()}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ..core.check import choice
+
 __all__ = ["Contexts", "Plan", "Window", "contexts"]
 
 
@@ -43,6 +45,7 @@ class Plan(NamedTuple):
 
     def check(self) -> None:
         """Raise ValueError unless every token can have a context."""
+        choice("prefix", self.prefix, ("every", "first", "none"))
         least = 2 if self.prefix == "every" else 1
         if self.window < least:
             told = ' with a prefix in every window: use bos="first"' if least == 2 else ""
@@ -53,7 +56,11 @@ class Plan(NamedTuple):
             raise ValueError(f'"stride" is {self.stride}, expected 1 to {most}{slot}')
 
     def windows(self, tokens: int) -> Iterator[Window]:
-        """The windows of a document of so many tokens."""
+        """The windows of a document of so many tokens.
+
+        Raises:     ValueError as :meth:`check`.
+        """
+        self.check()
         head = self.prefix != "none"
         first = 0 if head else 1  # nothing precedes the first token without a prefix
         stop = min(tokens, self.window + 1 - head)

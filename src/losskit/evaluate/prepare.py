@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from .documents import DataError, Document
+from .plan import Plan
+from .records import FEW
 from .score import Prepared
 from .tokens import Tokenizer
 
-__all__ = ["Ready", "prepare"]
+__all__ = ["Ready", "few_of", "prepare"]
 
 _LOOKED = 20  # documents that are asked for what their tokens lose
 
@@ -43,7 +46,7 @@ def prepare(documents: Sequence[Document], tokenizer: Tokenizer | None, *, prefi
             lost += [f"document {document.id!r}: {loses}"] if loses else []
         whole = document.units is not None
         text = document.units if whole else document.text
-        found.append(Prepared(document.id, document.group, ids, taken, text, ends, begin, whole))
+        found.append(Prepared(document.id, document.group, ids, taken, text, ends, begin, own, whole))
     said = [*lost]
     if brought:
         said.append(f"{brought} documents begin with the prefix token themselves: they got no second one, and it is not scored")
@@ -54,6 +57,13 @@ def prepare(documents: Sequence[Document], tokenizer: Tokenizer | None, *, prefi
     if any(d.text is not None and d.ends is None and not d.whole for d in found) and prefix is None:
         said.append("the tokenizer does not say where its tokens lie in the text, and the first is not scored: no units of text")
     return Ready(found, said)
+
+
+def few_of(plan: Plan, ready: Sequence[Prepared]) -> set[str]:
+    """Documents whose group, or the whole, has so few that passages of them stand in for documents."""
+    scored = [one for one in ready if plan.scored(len(one.ids))]
+    members = Counter(one.group for one in scored)
+    return {one.id for one in scored if len(scored) < FEW or (one.group is not None and members[one.group] < FEW)}
 
 
 def _tokens(document: Document, tokenizer: Tokenizer | None) -> tuple[list[int], list[int] | None]:

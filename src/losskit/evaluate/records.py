@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-__all__ = ["UNITS", "Amounts", "Divergence", "DocumentScore", "Surprise", "context_bin", "context_of"]
+__all__ = ["FEW", "UNITS", "Amounts", "Divergence", "DocumentScore", "Surprise", "context_bin", "context_of"]
 
+FEW = 10  # documents below which they are too few clusters for an interval of their own
 UNITS = ("token", "byte", "character", "word")
 _FINE = 4  # bins of context length an octave
 _DECADE = 64  # bins of divergence a power of ten: a quantile is 2 % off at most
 _LEAST = 1e-12
+_LAST = 4096  # the bin of what is not finite
 
 
 class Amounts(NamedTuple):
@@ -51,12 +53,14 @@ class Divergence:
     @staticmethod
     def bin_of(value: float) -> int:
         """The bin of a divergence: 64 a power of ten, from 1e-12 on."""
-        return 0 if not value > _LEAST else min(1024, 1 + math.floor(_DECADE * math.log10(value / _LEAST)))
+        if not math.isfinite(value):
+            return _LAST
+        return 0 if value <= _LEAST else min(_LAST - 1, 1 + math.floor(_DECADE * math.log10(value / _LEAST)))
 
     @staticmethod
     def value_of(bin: int) -> float:
         """The middle of a bin."""
-        return 0.0 if bin == 0 else _LEAST * 10 ** ((bin - 0.5) / _DECADE)
+        return math.inf if bin == _LAST else 0.0 if bin == 0 else _LEAST * 10 ** ((bin - 0.5) / _DECADE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,16 +16,15 @@ from torch import nn
 from .. import __version__
 from ..core.call import whole_number
 from ..core.check import at_least, between, choice
-from .documents import DataError, Document, data_fingerprint, read_documents
+from .documents import DataError, data_fingerprint, groups_fingerprint, read_documents
 from .model import Head, LanguageModel, ModelError
 from .parallel import ranks
 from .plan import Plan, contexts
-from .prepare import Ready, prepare
-from .records import UNITS, DocumentScore
+from .prepare import Ready, few_of, prepare
+from .records import FEW, UNITS, DocumentScore
 from .reference import Reference
 from .report import PerplexityReport, Protocol
 from .score import Prepared, Scorer, packs
-from .summary import FEW
 from .tokens import Tokenizer, prefix
 from .work import Work
 
@@ -109,10 +107,11 @@ def perplexity(
         (50.0, 4)
     """
     _check(precision, interval, nonfinite, level, units)
-    for name, value in {"truncate": truncate, "resamples": resamples}.items():
+    for name, value, least in (("truncate", truncate, 1), ("resamples", resamples, 2), ("seed", seed, None)):
         if value is not None:
             whole_number(name, value)
-            at_least(name, value, 1)
+        if value is not None and least is not None:
+            at_least(name, value, least)
     began = time.monotonic()
     found = read_documents(
         docs, format=format, text_field=text_field, id_field=doc_id, group_field=group_by, units_from=units_from, limit=limit
@@ -136,10 +135,10 @@ def perplexity(
         keep = None if save_hidden is None else Reference.saving(reader, Path(save_hidden), facts)
         scorer = Scorer(
             reader, plan, ready.documents, prefix=token, batch_tokens=size, reference=other, save=keep,
-            few=len(found) < FEW, nonfinite=nonfinite,
+            few=few_of(plan, ready.documents), nonfinite=nonfinite,
         )  # fmt: skip
         work = packs(plan, [len(d.ids) for d in ready.documents], size)
-        about = {**facts, "model": [reader.name, reader.fingerprint], "groups": _groups(found), "nonfinite": nonfinite}
+        about = {**facts, "model": [reader.name, reader.fingerprint], "groups": groups_fingerprint(found), "nonfinite": nonfinite}
         about["reference"] = None if other is None else other.fingerprint
         records = Work(scorer, work, about, resume, progress, level).run()
     seconds = time.monotonic() - began
@@ -222,10 +221,6 @@ def look(reader: LanguageModel, ready: Sequence[Prepared], prefix: int | None) -
         reader.check(torch.tensor(ids))
 
 
-def _groups(found: Sequence[Document]) -> str:
-    return hashlib.sha256(json.dumps([one.group for one in found]).encode()).hexdigest()
-
-
 def _meet(other: Reference, reader: LanguageModel, plan: Plan, ready: Sequence[Prepared], token: int | None) -> None:
     """See that the reference can read what the model reads, and speaks of the same tokens.
 
@@ -274,6 +269,9 @@ def _report(
         warnings.append(f"{empty} documents have nothing to score")
     if sum(bool(r.tokens) for r in records) < FEW and interval != "none":
         warnings.append(f"fewer than {FEW} documents: the interval is over blocks of them, and says nothing of other documents")
+    small = Counter(r.group for r in records if r.tokens and r.group is not None)
+    if (few := sum(n < FEW for n in small.values())) and interval != "none":
+        warnings.append(f"{few} groups have fewer than {FEW} documents: their intervals are over blocks of them")
     if any(r.nonfinite for r in records):
         warnings.append(f"{sum(r.nonfinite for r in records)} tokens have a -log p that is not finite, and count")
     words_facts = {} if words is None else {"name": words.name, "fingerprint": words.fingerprint, "vocabulary": words.vocabulary}

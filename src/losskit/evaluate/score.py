@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,6 +41,8 @@ class Prepared:
     """Where in the text each token ends; None where that is not known."""
     begin: int = 0
     """Where in the text the first token begins."""
+    brought: bool = False
+    """Whether the text brought the prefix token itself."""
     whole: bool = False
     """Whether ``text`` is counted as a whole whatever was scored: the text of another field."""
 
@@ -121,7 +123,7 @@ class Scorer:
         batch_tokens: int,
         reference: Reference | None = None,
         save: Reference | None = None,
-        few: bool = False,
+        few: Container[str] = (),
         nonfinite: str = "error",
     ) -> None:
         self.model, self.plan, self.documents, self.prefix = model, plan, documents, prefix
@@ -168,16 +170,16 @@ class Scorer:
     def _record(self, one: Prepared, tokens: _Tokens) -> DocumentScore:
         nats = tokens.nats
         first = self.plan.scored(len(one.ids)) - len(one.ids)  # -1 where the first token has no context
-        bad = ~nats.isfinite()
+        bad = ~nats.isfinite() if tokens.divergence is None else ~(nats.isfinite() & tokens.divergence.isfinite())
         if self.nonfinite == "error" and bool(bad.any()):
-            self._refuse(one, int(bad.nonzero()[0]) - first, float(nats[bad][0]))
+            self._refuse(one, int(bad.nonzero()[0]) - first, float(nats[bad][0]), tokens.divergence)
         values = nats.tolist()
         amounts = _amounts(one, -first, len(one.ids))
         return DocumentScore(
             id=one.id, group=one.group, nats=_sum(values), squares=_sum((nats * nats).tolist()), tokens=len(values),
             unscored=one.cut - first, bytes=amounts[0], characters=amounts[1], words=amounts[2],
             contexts=self._contexts(len(one.ids), nats), worst=_worst(one, nats, -first),
-            blocks=self._blocks(one, nats, -first) if self.few else (), nonfinite=int(bad.sum()),
+            blocks=self._blocks(one, nats, -first) if one.id in self.few else (), nonfinite=int(bad.sum()),
             divergence=_divergence(tokens),
         )  # fmt: skip
 
@@ -185,11 +187,14 @@ class Scorer:
         """The record of a document of which nothing can be scored."""
         return DocumentScore(one.id, one.group, 0.0, 0.0, 0, len(one.ids) + one.cut)
 
-    def _refuse(self, one: Prepared, position: int, value: float) -> None:
+    def _refuse(self, one: Prepared, position: int, value: float, divergence: Tensor | None) -> None:
+        what = "its -log p"
+        if math.isfinite(value) and divergence is not None:
+            what, value = "its divergence from the reference", float(divergence[~divergence.isfinite()][0])
         token = one.ids[position]
         text = "" if one.text is None or one.ends is None else f" ({_text(one, position)!r})"
         raise NonFiniteError(
-            f"document {one.id!r}, token {position} (id {token}){text}: its -log p is {value}, expected a finite number; "
+            f"document {one.id!r}, token {position} (id {token}){text}: {what} is {value}, expected a finite number; "
             'find what made it, or keep it with nonfinite="report"'
         )
 
@@ -227,7 +232,7 @@ def _amounts(one: Prepared, start: int, stop: int) -> tuple[int | None, int | No
     if one.whole:  # of another text no part can be told: all of it, or nothing
         return _units(one.text) if start == 0 and stop == len(one.ids) and not one.cut else (None, None, None)
     if one.ends is None:
-        if start > 0 or stop < len(one.ids) or one.cut:
+        if one.brought or start > 0 or stop < len(one.ids) or one.cut:
             return None, None, None
         return _units(one.text)
     begin = one.ends[start - 1] if start else one.begin

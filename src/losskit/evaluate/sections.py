@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .pictures import by_context, halving, largest, range_of, spread
-from .records import UNITS, DocumentScore
+from .records import FEW, UNITS, DocumentScore
 from .report import PerplexityReport
-from .summary import FEW, Figures, exp
+from .summary import Figures, exp
 from .wording import bounds, count, decimals, figure, percent, plural, shorten
 
 __all__ = [

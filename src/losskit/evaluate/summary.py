@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .intervals import Estimate, block_bootstrap, bootstrap, iid_standard_error, ratio
-from .records import UNITS, DocumentScore, added
+from .records import FEW, UNITS, DocumentScore, added
 
-__all__ = ["FEW", "Figures", "exp", "figures"]
+__all__ = ["Figures", "exp", "figures"]
 
-FEW = 10  # documents below which they are too few clusters for an interval of their own
 _LN2 = math.log(2)
 
 
@@ -102,7 +101,7 @@ def figures(
 ) -> Figures:
     """The figures of some documents; ``method`` is "cluster", "bootstrap" or "none"."""
     scored = [d for d in documents if d.tokens]
-    per, amounts = dict[str, Estimate](), dict[str, int]()
+    per, amounts = dict[str, Estimate](), {"token": sum(d.tokens for d in scored)}
     for unit in units:
         counts = [d.amount(unit) for d in scored]
         known = [n for n in counts if n is not None]
@@ -138,14 +137,11 @@ def _estimate(
     nats = [d.nats for d in scored]
     if method == "none":
         return Estimate(math.fsum(nats) / sum(counts), None, None, None, len(scored), level, "none")
-    if len(scored) < FEW:
-        at = 1 + UNITS.index(unit)
-        blocks = [block for d in scored for block in d.blocks]
-        pieces = [(block[0], block[at]) for block in blocks]
-        if any(n is None for _, n in pieces) or not pieces:
-            pieces = []
-        sums, of = [p[0] for p in pieces] or nats, [p[1] or 0 for p in pieces] or list(counts)
-        found = block_bootstrap(sums, of, level=level, resamples=resamples, seed=seed)
+    at = 1 + UNITS.index(unit)
+    pieces = [(block[0], block[at]) for d in scored for block in d.blocks]
+    counted = [(sums, count) for sums, count in pieces if count is not None]
+    if len(scored) < FEW and pieces and len(counted) == len(pieces):
+        found = block_bootstrap([p[0] for p in counted], [p[1] for p in counted], level=level, resamples=resamples, seed=seed)
         value = ratio(nats, counts, level=level).value  # not of the pieces, whose sums were rounded one by one
         return found._replace(value=value) if math.isfinite(value) else Estimate(value, None, None, None, *found[4:])
     if method == "bootstrap":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from .model import Head, LanguageModel
 from .plan import Plan
 from .prepare import prepare
 from .run import Stride, batch_size, look, planned
-from .score import Prepared, batches
+from .score import NonFiniteError, Prepared, batches
 from .tokens import Tokenizer, prefix
 
 __all__ = ["TokenScore", "score_tokens"]
@@ -83,6 +84,8 @@ def score_tokens(
             scores.append(TokenScore(piece, begin, end, id, None, None, None, ""))
         else:
             nats, rank, entropy, _ = found[at - skipped]
+            if not math.isfinite(nats):
+                raise NonFiniteError(f"token {at} (id {id}, {piece!r}): its -log p is {nats}, expected a finite number")
             scores.append(TokenScore(piece, begin, end, id, nats, int(rank), entropy, likeliest[at - skipped]))
         begin = end
     return scores

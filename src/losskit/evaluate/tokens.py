@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -170,6 +171,8 @@ def prefix(bos: str | int, tokenizer: Tokenizer | None) -> tuple[int | None, str
     """
     if isinstance(bos, str) and bos.isdecimal() and bos.isascii():
         bos = int(bos)
+    if not isinstance(bos, str | bool) and hasattr(bos, "__index__"):  # numpy's integers too
+        bos = operator.index(bos)
     if isinstance(bos, int) and not isinstance(bos, bool):
         size = None if tokenizer is None else tokenizer.vocabulary
         if bos < 0 or (size is not None and bos >= size):

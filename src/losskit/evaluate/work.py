@@ -31,6 +31,8 @@ class Work:
         """The record of every document, in order, on every rank."""
         me, journal = ranks(), None
         try:
+            if not isinstance(self.resume, str | Path | None):  # pyright: ignore[reportUnnecessaryIsInstance]  # True is a slip
+                raise TypeError(f'"resume" is a {type(self.resume).__name__}, expected the path of a journal')
             journal = None if self.resume is None else Journal.open(Path(self.resume), self.about, rank=me.rank)
             held = {} if journal is None else {k: DocumentScore.from_json(v) for k, v in journal.records.items()}
             outcome: Any = held
