@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from evaluate_helpers_cli import BIGRAM, TEXTS, data, overall, result
+from losskit.cli import main
 from losskit.evaluate import compare
 
 
@@ -53,6 +54,10 @@ def test_one_document_is_judged_by_the_ratio_itself(tmp_path: Path) -> None:
         result(tmp_path, BIGRAM, text, "--baseline", before, "--fail-if-worse", allowed, name="c", status=status)
 
 
-def test_a_baseline_of_other_documents_is_refused_after_the_result_is_written(tmp_path: Path) -> None:
+def test_a_baseline_of_other_documents_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = result(tmp_path, BIGRAM, data(tmp_path), "--limit", 3, name="before")
-    assert result(tmp_path, BIGRAM, data(tmp_path), "--baseline", before, "--fail-if-worse", "1%", status=2).exists()
+    status = main(["perplexity", "no/such/model", str(data(tmp_path)), "--baseline", str(before), "--fail-if-worse", "1%"])
+    assert status == 2
+    assert "is of other documents" in capsys.readouterr().err

@@ -84,6 +84,11 @@ class _Prepared:
         for name in ("tokens", "compat", "explain"):
             if getattr(arguments, name) and any(d.text is None for d in self.documents):
                 raise ValueError(f'"--{name}" needs texts, but the data is token ids: leave it out')
+        if self.baseline is not None:
+            from ..evaluate.documents import data_fingerprint
+
+            if self.baseline.data.get("fingerprint") != data_fingerprint(self.documents):
+                raise ValueError(f'"--baseline" {arguments.baseline} is of other documents: evaluate both on the same')
         self._load()
 
     def _load(self) -> None:
