@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -110,3 +111,34 @@ def hosted(family: str, vocabulary: int = 400, positions: int = 64) -> Any:
         for parameter in model.parameters():
             parameter.mul_(3.0)  # or every distribution is nearly uniform, and much would go unnoticed
     return model.eval()
+
+
+class Bigram(nn.Module):
+    """Scores of the next token from this one, through ``last``."""
+
+    def __init__(self, last: nn.Module | None = None, classes: int = 12, width: int = 4) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.head = nn.Embedding(classes, width), nn.Linear(width, classes)
+        self.last = last or nn.Identity()
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.last(self.head(self.table(ids)))
+
+
+def truth(model: nn.Module, ids: list[int]) -> float:
+    """The sum of -log p of all tokens but the first, from one pass over all of them."""
+    with torch.no_grad():
+        log_p = model(torch.tensor([ids]))[0].double().log_softmax(-1)
+    return -math.fsum(float(log_p[i, after]) for i, (_, after) in enumerate(itertools.pairwise(ids)))
+
+
+class Post(nn.Module):
+    """Any function of the scores, as a module."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return self.function(scores)

@@ -115,9 +115,9 @@ def test_the_error_by_chance_is_de_moivres() -> None:
     assert table.if_calibrated("l2", draws=20000).mean == pytest.approx(wanted, rel=0.02)
     assert table.if_calibrated() == table.if_calibrated()
     with pytest.raises(TypeError, match='"draws" must be an int, got float'):
-        table.if_calibrated(draws=1.5)  # type: ignore[arg-type]  # what is refused
+        table.if_calibrated(draws=1.5)
     with pytest.raises(TypeError, match='"seed" must be an int, got str'):
-        table.if_calibrated(seed="0")  # type: ignore[arg-type]  # what is refused
+        table.if_calibrated(seed="0")
 
 
 def test_debiasing_is_right_on_average_where_the_plain_estimate_is_not() -> None:

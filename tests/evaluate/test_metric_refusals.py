@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -51,12 +50,11 @@ def test_a_sum_is_looked_at_where_nobody_has_to_wait() -> None:
 def test_a_sum_of_anything_but_numbers_is_refused() -> None:
     for nats in ("5", None, True, [1.0]):
         with pytest.raises(TypeError, match='"nats" must be a number or a Tensor'):
-            Perplexity().update_sum(nats, 1)  # type: ignore[arg-type]  # what is refused
+            Perplexity().update_sum(nats, 1)
     metric = Perplexity()
-    metric.update_sum(np.float32(2.0), 1)  # type: ignore[arg-type]  # numpy's float32 is a number, though not a float
     metric.update_sum(2, torch.tensor(1))
     metric.update_sum(torch.tensor(math.nan), 1)
-    assert metric.result().tokens == 3
+    assert metric.result().tokens == 2
     assert math.isnan(metric.result().nats)
 
 
@@ -117,8 +115,8 @@ def test_a_metric_is_not_merged_with_itself_nor_twice() -> None:
     [
         (counted(), '"others" is a Perplexity, expected several Perplexity'),
         (None, '"others" is a NoneType'),
-        ([counted(), 3], '"others" holds an? int, expected Perplexity only'),
-        (counted().state_dict(), '"others" holds an? str, expected Perplexity only'),
+        ([counted(), 3], '"others" holds a int, expected Perplexity only'),
+        (counted().state_dict(), '"others" holds a str, expected Perplexity only'),
     ],
 )
 def test_only_metrics_are_merged(others: Any, message: str) -> None:
@@ -137,12 +135,12 @@ def test_what_is_no_state_is_refused() -> None:
         ({"own": counted().state_dict()["own"], "others": [{}]}, '"state" has no "keys"'),
     ):
         with pytest.raises(ValueError, match=message):
-            metric.load_state_dict(wrong)  # type: ignore[arg-type]  # what is refused
+            metric.load_state_dict(wrong)
     for other in (None, [1], counted().state_dict()["own"]["keys"]):
-        with pytest.raises(TypeError, match='"state" is a .* expected what state_dict'):
-            metric.load_state_dict(other)  # type: ignore[arg-type]  # what is refused
+        with pytest.raises(TypeError, match=r'"state" is a .* expected what state_dict'):
+            metric.load_state_dict(other)
     with pytest.raises(TypeError, match='"others" is a NoneType'):
-        metric.load_state_dict({"own": counted().state_dict()["own"], "others": None})  # type: ignore[typeddict-item]
+        metric.load_state_dict({"own": counted().state_dict()["own"], "others": None})
     assert metric.result() == counted().result()
 
 
@@ -171,8 +169,8 @@ def test_a_state_whose_columns_do_not_fit_is_refused(column: str, change: Callab
     own: Any = dict(counted().state_dict()["own"])
     own[column] = change(own[column])
     for state in ({"own": own, "others": []}, {"own": counted().state_dict()["own"], "others": [own]}):
-        with pytest.raises(ValueError, match='"state" has (keys|nats|tokens|units|owed) that are not '):
-            metric.load_state_dict(state)  # type: ignore[arg-type]  # what is refused
+        with pytest.raises(ValueError, match=r'"state" has (keys|nats|tokens|units|owed) that are not '):
+            metric.load_state_dict(state)
     assert metric.result() == counted().result()
 
 
@@ -198,14 +196,15 @@ def test_a_name_is_a_str_or_an_int(names: dict[str, Any], message: str) -> None:
 def test_a_sum_has_one_name() -> None:
     for names in ({"document": ["a"]}, {"group": ["a"]}, {"document": torch.tensor([1])}, {"document": 1.5}, {"group": 3}):
         with pytest.raises(TypeError, match=f'"{next(iter(names))}" must be a str'):
-            Perplexity().update_sum(1.0, 1, **names)  # type: ignore[arg-type]  # what is refused
+            Perplexity().update_sum(1.0, 1, **names)
 
 
 def test_integers_of_numpy_name_the_same_documents() -> None:
+    np = pytest.importorskip("numpy", reason="torch runs without numpy")
     metric, wanted = Perplexity(), Perplexity()
-    metric.update_nll(torch.ones(3), document=np.array([1, 2, 1]), group=np.array(["g", "g", "h"]))  # type: ignore[arg-type]
-    metric.update_nll(torch.ones(2), document=np.int64(2))  # type: ignore[arg-type]  # an int to its user
-    metric.update_sum(1.0, 1, document=np.uint8(7), group=np.str_("g"))  # type: ignore[arg-type]  # an int to its user
+    metric.update_nll(torch.ones(3), document=np.array([1, 2, 1]), group=np.array(["g", "g", "h"]))
+    metric.update_nll(torch.ones(2), document=np.int64(2))
+    metric.update_sum(np.float32(1), 1, document=np.uint8(7), group=np.str_("g"))
     wanted.update_nll(torch.ones(3), document=[1, 2, 1], group=["g", "g", "h"])
     wanted.update_nll(torch.ones(2), document=2)
     wanted.update_sum(1.0, 1, document=7, group="g")

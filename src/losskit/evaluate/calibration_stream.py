@@ -16,8 +16,11 @@ from ..core.check import choice
 from .calibration import check_bins, claim_of
 from .confidence import Claim, InputKind, claims, given
 from .reliability import IfCalibrated, Norm, ReliabilityTable, edges_of_equal_width, table_of, tally
+from .totals import fields, others_of
 
 __all__ = ["Calibration", "CalibrationResult"]
+
+_KINDS = ("top of classes", "top of binary", "positive of binary")
 
 
 class CalibrationResult(NamedTuple):
@@ -72,6 +75,8 @@ class Calibration:
 
     Options are those of ``expected_calibration_error``; bins are of equal width, since they cannot wait for the data.
     ``update`` adds to float64 sums and int64 counts on the device of the first batch and waits for nothing.
+    Each batch may have a number of classes of its own, as questions with four and with five answers have: the claim is that
+    the prediction is right. For the same reason metrics of logits and of probabilities may be merged.
 
     Args:
         bins, norm, confidence, input_kind, ignore_index, class_dim: as in ``expected_calibration_error``.
@@ -112,7 +117,7 @@ class Calibration:
 
     def reset(self) -> Self:
         """Forget every row, and what other ranks have said."""
-        self._own = State("", torch.zeros(self.bins, dtype=torch.int64), torch.zeros(5, self.bins, dtype=torch.float64))
+        self._own = self._nothing()
         self._before: list[State] = []  # of the other ranks, as of the last sync(); in the order of ranks, so that all
         self._after: list[State] = []  # ranks add in the same order and get the same bits
         return self
@@ -165,9 +170,9 @@ class Calibration:
     def merge_state(self, others: Iterable[Calibration]) -> Self:
         """Add the rows of other metrics to this one, which are left as they are.
 
-        Raises:     ValueError if their bins or what they judge differ.
+        Raises:     TypeError; ValueError if bins or what they judge differ, for this metric itself, or for one that comes twice.
         """
-        self._own = reduce(State.plus, [self._own, *(other._own for other in others)])
+        self._own = reduce(State.plus, [self._own, *(other._own for other in others_of(self, others, Calibration))])
         return self
 
     def sync(self, process_group: dist.ProcessGroup | None = None) -> Self:
@@ -191,12 +196,15 @@ class Calibration:
     def load_state_dict(self, state: Mapping[str, Any]) -> Self:
         """Go on from a ``state_dict``: it replaces what was counted so far.
 
-        Raises:     ValueError for a state with another number of bins.
+        Raises:     TypeError; ValueError for a state with another number of bins, or what ``state_dict`` does not return.
         """
-        loaded = State(str(state["kind"]), state["rows"].clone(), state["sums"].clone())
-        self.reset()
-        self._own = self._own.plus(loaded)
+        loaded = _checked(state)
+        own = self._nothing().plus(loaded)
+        self.reset()._own = own
         return self
+
+    def _nothing(self) -> State:
+        return State("", torch.zeros(self.bins, dtype=torch.int64), torch.zeros(5, self.bins, dtype=torch.float64))
 
     def _total(self) -> State:
         return reduce(State.plus, [*self._before, self._own, *self._after])
@@ -206,3 +214,18 @@ class Calibration:
             return None
         edges = edges_of_equal_width(self.bins, total.sums.dtype, total.sums.device)
         return table_of(total.rows, total.sums, edges, self.level)
+
+
+def _checked(state: object) -> State:
+    kind, rows, sums = fields(state, "kind", "rows", "sums")
+    counts = isinstance(rows, Tensor) and rows.dtype == torch.int64 and rows.ndim == 1 and not (rows < 0).any()
+    floats = isinstance(sums, Tensor) and sums.is_floating_point()
+    fits = {
+        "rows": (counts, "int64 counts, one for each bin"),
+        "sums": (floats and counts and sums.shape == (5, len(rows)), "five float64 sums for each bin"),
+        "kind": (kind in _KINDS or (kind == "" and counts and not rows.any()), " or ".join(map(repr, _KINDS))),
+    }
+    for name, (fine, what) in fits.items():
+        if not fine:
+            raise ValueError(f'"state" has {name} other than {what}, expected what state_dict() returns')
+    return State(kind, rows.clone(), sums.clone())

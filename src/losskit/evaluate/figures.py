@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ..core.check import between
 from .intervals import ratio
 from .totals import Key, Line, known_sum
 
@@ -46,6 +47,7 @@ class PerplexityResult:
 
 def figures(found: Mapping[Key, Line], level: float) -> PerplexityResult:
     """The figures of all lines, and of the lines of each group."""
+    between("level", level, 0, 1, strict=True)
     groups: dict[str, list[tuple[Key, Line]]] = {}
     for key, line in found.items():
         if key[0] is not None:

@@ -18,7 +18,7 @@ from ..losses.sequence import shift_targets
 from ..ops.margin import class_last
 from .figures import PerplexityResult, figures
 from .nats import of_hidden, of_logits
-from .totals import Group, Key, Name, State, Totals, keys, lines
+from .totals import Group, Key, Name, State, Totals, checked, fields, key_of, keys, lines, number, others_of
 
 __all__ = ["Perplexity", "PerplexityResult"]
 
@@ -168,11 +168,11 @@ class Perplexity:
     ) -> None:
         """Count sums: ``nats`` = the sum of -log p over ``tokens`` tokens, and the text that these tokens are.
 
-        ``update_sum(0.0, 0, bytes=...)`` says of how many bytes the tokens are that other updates have counted for the same
-        document so far. A unit that some tokens came without is not known.
+        ``update_sum(0.0, 0, bytes=...)``, of numbers, says of how many bytes the tokens are that other updates have counted
+        for the same document so far. A unit that some tokens came without is not known.
 
         Shape:      nats (), tokens (); numbers or 0-d tensors
-        Raises:     ValueError for a number below 0.
+        Raises:     ValueError for a number below 0, or nats of no token; for tensors on CPU only, where looking costs nothing.
         """
         units = {"bytes": bytes, "characters": characters, "words": words}
         for name, count in {"tokens": tokens, **units}.items():
@@ -180,15 +180,12 @@ class Perplexity:
                 whole_number(name, count)
                 at_least(name, count, 0)
         nothing = not isinstance(tokens, Tensor) and tokens == 0
-        if not isinstance(nats, Tensor):
-            if nats < 0 or (nothing and nats):
-                expected = "0 nats of 0 tokens" if nothing else "the sum of -log p, 0 or more"
-                raise ValueError(f'"nats" is {nats!r}, expected {expected}')
-            nats = torch.tensor(nats, dtype=torch.float64)
+        nats = nats if isinstance(nats, Tensor) else number("nats", nats)
         tokens = tokens if isinstance(tokens, Tensor) else torch.tensor(tokens)
         verify(_NATS, {"nats": nats}, None, -1)
         verify(_TOKENS, {"tokens": tokens}, None, -1)
-        row = self._put(nats.reshape(1), tokens.reshape(1), [(group, document)])[0]
+        _refuse_sums(nats, tokens)
+        row = self._put(nats.reshape(1), tokens.reshape(1), [key_of(document, group)])[0]
         self._own.add_units(row, list(units.values()), settles=nothing)
 
     def _asked(self, target: Tensor, mask: Tensor | None) -> Tensor:
@@ -234,8 +231,11 @@ class Perplexity:
         return figures(lines([self._own.state(), *self._others]), level)
 
     def merge_state(self, others: Iterable[Perplexity]) -> Self:
-        """Add what other metrics have counted themselves; what ``sync`` has brought them from elsewhere is left out."""
-        for other in others:
+        """Add what other metrics have counted themselves; what ``sync`` has brought them from elsewhere is left out.
+
+        Raises:     TypeError; ValueError for this metric itself, or one that comes twice.
+        """
+        for other in others_of(self, others, Perplexity):
             self._own.absorb(other._own.state())
         return self
 
@@ -268,11 +268,24 @@ class Perplexity:
         return {"own": self._own.state(), "others": list(self._others)}
 
     def load_state_dict(self, state: Saved) -> Self:
-        """Take the place of the metric that was saved; the options stay."""
-        own = Totals(self._own.device)
-        own.absorb(state["own"])
-        self._own, self._others = own, list(state["others"])
+        """Take the place of the metric that was saved; the options stay. What ``state_dict`` does not return is refused."""
+        mine, others = fields(state, "own", "others")
+        if not isinstance(others, list):
+            raise TypeError(f'"others" is a {type(others).__name__}, expected a list of tables: what state_dict() returns')
+        own, tables = Totals(self._own.device), [checked(table) for table in others]
+        own.absorb(checked(mine))
+        self._own, self._others = own, tables
         return self
+
+
+def _refuse_sums(nats: Tensor, tokens: Tensor) -> None:
+    """Raise for sums that cannot be, where that can be seen; NaN counts, and shows."""
+    if peek(tokens < 0):
+        at_least("tokens", int(tokens), 0)
+    nothing = peek(tokens == 0)  # apart from nats, which may be elsewhere
+    if peek(nats < -_ROUNDING) or (nothing and peek(nats != 0)):
+        expected = "0 nats of 0 tokens" if nothing else "the sum of -log p, 0 or more"
+        raise ValueError(f'"nats" is {float(nats):g}, expected {expected}')
 
 
 def _flag(name: str, value: object) -> bool:

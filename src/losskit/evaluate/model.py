@@ -170,7 +170,8 @@ class LanguageModel:
             return Scores(of_logits(rows, target, -100), rows.argmax(-1))
         found = linear_margin(self._call(rows, target), top=True)
         assert found.top is not None
-        return Scores(-F.logsigmoid(found.own - found.rest), found.top)
+        own = found.own.masked_fill(found.own == torch.inf, torch.nan)  # an overflow is no certainty
+        return Scores(-F.logsigmoid(own - found.rest), found.top)
 
     def _call(self, rows: Tensor, target: Tensor) -> Projected:
         assert self.head is not None

@@ -57,18 +57,30 @@ def of_hidden(
         ignore_index=ignore_index, logit_scale=logit_scale, softcap=softcap, memory=memory,
     )  # fmt: skip
     own, rest, *_ = linear_margin(rows.call)
-    return _counted(-F.logsigmoid(own - rest), rows.counts).reshape(target.shape)
+    return _counted(-F.logsigmoid(_finite_or_less(own) - rest), rows.counts).reshape(target.shape)
 
 
 def _block(rows: Tensor, column: Tensor, dtype: torch.dtype) -> Tensor:
-    """-logsigmoid(own - rest), (n,) of (n, V): the arithmetic of ``ops.margin`` in a single copy of the scores."""
-    own = rows.gather(-1, column).squeeze(-1)
-    # the lowest float, not -inf: with no other score left the difference stays a number
-    others = rows.to(dtype, copy=True).scatter_(-1, column, torch.finfo(dtype).min)
+    """-logsigmoid(own - rest), (n,) of (n, V): the arithmetic of ``ops.margin`` in a single copy of the scores.
+
+    NaN where there is no softmax, as in torch: a score of +inf, or nothing but -inf.
+    """
+    own = wide(rows.gather(-1, column).squeeze(-1))
+    # the lowest float, not -inf: inf - inf would be NaN where every other class is ruled out
+    lowest = torch.finfo(dtype).min
+    others = rows.to(dtype, copy=True).scatter_(-1, column, lowest)
     top = others.amax(-1, keepdim=True)
+    total, top = others.sub_(top).exp_().sum(-1), top.squeeze(-1)
     # the logarithm in float64: a uniform model has V choices to the last digit
-    rest = wide(top.squeeze(-1)) + wide(others.sub_(top).exp_().sum(-1)).log()
-    return -F.logsigmoid(wide(own) - rest)
+    rest = wide(top) + wide(total).log()
+    # a total of 1 at the lowest float is the target's place alone
+    rest = rest.masked_fill((top == lowest) & (total == 1), -torch.inf)
+    return -F.logsigmoid(_finite_or_less(own) - rest)
+
+
+def _finite_or_less(own: Tensor) -> Tensor:
+    """NaN for a target's score of +inf: an overflow, which would look like a perfect model."""
+    return own.masked_fill(own == torch.inf, torch.nan)
 
 
 def _blocks(logits: Tensor, size: int) -> Iterator[Tensor]:

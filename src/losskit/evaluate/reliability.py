@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ..core.check import at_least, between, choice
+from ..core.call import whole_number
+from ..core.check import at_least, between, choice, peek
 from .confidence import Given
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
 
 Norm = Literal["l1", "l2", "max"]
 Binning = Literal["equal_width", "equal_mass"]
+
+_LARGEST_WEIGHT = 1e100  # its square, and that of a sum of many, is a float; so is that of 1 / it
 
 
 def edges_of_equal_width(bins: int, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -43,7 +46,10 @@ def edges_of_equal_mass(rows: Given, bins: int) -> Tensor:
 
 
 def tally(rows: Given, edges: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each bin (low, high]: how many rows, int64 (bins,); sums of w, w^2, w confidence, w happened, w squared, (5, bins)."""
+    """Of each bin (low, high]: how many rows, int64 (bins,); sums of w, w^2, w confidence, w happened, w squared, (5, bins).
+
+    Raises:     ValueError for weights whose squares add up to no float, where that can be seen.
+    """
     bins = len(edges) - 1
     place = torch.bucketize(rows.confidence, edges[1:-1])
     count = torch.zeros(bins, dtype=torch.int64, device=place.device).index_add_(0, place, (rows.weight != 0).long())
@@ -51,6 +57,14 @@ def tally(rows: Given, edges: Tensor) -> tuple[Tensor, Tensor]:
     one = torch.ones((), dtype=rows.weight.dtype, device=place.device)
     for row, times in zip(sums, (one, rows.weight, rows.confidence, rows.happened, rows.squared), strict=True):
         row.index_add_(0, place, rows.weight * times)
+    square = sums[1] / count.clamp(min=1)  # NaN is in no range, and is to show
+    beyond = (count > 0) & ((square > _LARGEST_WEIGHT**2) | (square < _LARGEST_WEIGHT**-2))
+    if peek(beyond.any()):
+        held = rows.weight[beyond[place] & (rows.weight != 0)]
+        raise ValueError(
+            f'"weight" has a bin of rows between {float(held.min()):g} and {float(held.max()):g}, expected 0 or '
+            f"{1 / _LARGEST_WEIGHT:g} to {_LARGEST_WEIGHT:g}: divide all weights by their largest"
+        )
     return count, sums
 
 
@@ -117,6 +131,8 @@ class ReliabilityTable(NamedTuple):
         """
         choice("norm", norm, ("l1", "l2", "max"))
         between("level", level, 0, 1, strict=True)
+        whole_number("draws", draws)
+        whole_number("seed", seed)
         at_least("draws", draws, 1)
         held = self.rows > 0
         share, p, n = (t[held].double().cpu() for t in (self.share, self.confidence, self.effective))

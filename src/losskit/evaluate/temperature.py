@@ -11,7 +11,7 @@ from .confidence import given, row_blocks, visible
 
 __all__ = ["fit_temperature"]
 
-_STEPS = 200  # each at least halves, doubles or bisects: from 1e-60 to 1e60
+_STEPS = 200  # each at least halves, doubles or bisects: 1e-60 to 1e60 times where it starts
 
 
 def fit_temperature(
@@ -48,26 +48,34 @@ def fit_temperature(
     )  # fmt: skip
     scores = asked.input if not asked.binary else torch.stack([torch.zeros_like(asked.input), asked.input], -1)
     rows = scores, asked.target, asked.weight
-    _refuse(*rows)
-    # the slope rises with sharpness = 1 / T: below 0 at low, above 0 at high
+    unit = _shortfall(*rows)
+    # the slope rises with sharpness = unit / T: below 0 at low, above 0 at high
     sharpness, low, high = 1.0, 0.0, math.inf
     for _ in range(_STEPS):
-        slope, curvature = _derivatives(*rows, sharpness)
+        slope, curvature = _derivatives(*rows, unit, sharpness)
         if slope < 0:
             low = sharpness
         else:
             high = sharpness
         step = sharpness - slope / curvature if curvature > 0 else math.nan
-        if not low < step < high:
+        near = 1e-11 * sharpness
+        # a step as short as rounding may leave the bracket, whose end it starts from
+        if not (low < step < high or abs(step - sharpness) <= near):
             step = 2 * low if math.isinf(high) else high / 2 if low == 0 else math.sqrt(low * high)
-        if slope == 0 or abs(step - sharpness) <= 1e-11 * sharpness:
-            break
+        if abs(step - sharpness) <= near:
+            return unit / step
         sharpness = step
-    return 1 / sharpness
+    raise ValueError(
+        f'"input" has scores {unit:g} below the best of their row on average, and no temperature was found in {_STEPS} steps: '
+        "divide scores and weights by their largest"
+    )
 
 
-def _refuse(scores: Tensor, index: Tensor, weight: Tensor) -> None:
-    """Raise where the slope has no zero at a finite sharpness above 0."""
+def _shortfall(scores: Tensor, index: Tensor, weight: Tensor) -> float:
+    """How far the targets' scores are below the best of their rows, on average: the unit that squares are floats in.
+
+    Raises:     ValueError where the slope has no zero at a finite sharpness above 0.
+    """
     if not bool((weight != 0).any()):
         raise ValueError(f'"target" has {weight.numel()} rows of which none counts, expected at least one: nothing to fit')
     at_zero, at_infinity = 0.0, 0.0
@@ -90,6 +98,7 @@ def _refuse(scores: Tensor, index: Tensor, weight: Tensor) -> None:
             'every "target" has the largest score of its row: no temperature is the best, the loss falls as it goes to 0; '
             "use rows that the model was not trained on"
         )
+    return at_infinity / float(weight.sum())
 
 
 def _below_the_best(z: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,11 +108,14 @@ def _below_the_best(z: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     return below, below.gather(-1, y.unsqueeze(-1)).squeeze(-1)
 
 
-def _derivatives(scores: Tensor, index: Tensor, weight: Tensor, sharpness: float) -> tuple[float, float]:
-    """First and second derivative of the loss in sharpness: the mean score less the target's, and the variance of the scores."""
+def _derivatives(scores: Tensor, index: Tensor, weight: Tensor, unit: float, sharpness: float) -> tuple[float, float]:
+    """First and second derivative of the loss in sharpness: the mean score less the target's, and the variance of the scores.
+
+    Scores are in ``unit``.
+    """
     slope, curvature = 0.0, 0.0
     for z, y, w in row_blocks(scores, index, weight):
-        below, own = _below_the_best(z, y, w)
+        below, own = (t / unit for t in _below_the_best(z, y, w))
         p = (below * sharpness).softmax(-1)
         below = torch.where(p > 0, below, 0)  # 0 times -inf for a class that is ruled out
         mean = (p * below).sum(-1)

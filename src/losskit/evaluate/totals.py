@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..core.check import ShapeError
 
-__all__ = ["Group", "Key", "Line", "Name", "State", "Totals", "keys", "known_sum", "lines"]
+__all__ = [
+    "Group",
+    "Key",
+    "Line",
+    "Name",
+    "State",
+    "Totals",
+    "checked",
+    "fields",
+    "key_of",
+    "keys",
+    "known_sum",
+    "lines",
+    "number",
+    "others_of",
+]
+
+M = TypeVar("M")
 
 Key = tuple[str | None, str | int | None]
 """(group, document); None where there is no name."""
@@ -151,7 +169,7 @@ def known_sum(counts: Sequence[int | None]) -> int | None:
 def keys(document: Name, group: Group, shape: torch.Size) -> list[Key]:
     """The key of a call on targets of ``shape``, or one for each entry of the first axis.
 
-    Raises:     ShapeError for a sequence of another length; TypeError for ids that are not on the host.
+    Raises:     ShapeError for a sequence of another length; TypeError for ids that are not on the host, or no str or int.
     """
     if isinstance(document, Tensor):
         if document.device.type != "cpu" or document.is_floating_point() or document.ndim != 1:
@@ -160,16 +178,101 @@ def keys(document: Name, group: Group, shape: torch.Size) -> list[Key]:
                 "the CPU, one for each entry of the first axis: ids on a device would have to be waited for"
             )
         document = document.tolist()
-    if (document is None or isinstance(document, (str, int))) and (group is None or isinstance(group, str)):
-        return [(group, document)]
+    if not (_several(document) or _several(group)):
+        return [key_of(document, group)]
     length = shape[0] if shape else 1
-    documents: list[str | int | None] = (
-        [document] * length if document is None or isinstance(document, (str, int)) else list(document)
-    )
-    groups: list[str | None] = [group] * length if group is None or isinstance(group, str) else list(group)
+    names: tuple[Any, Any] = document, group
+    documents, groups = (list(each) if _several(each) else [each] * length for each in names)
     for what, column in (("document", documents), ("group", groups)):
         if len(column) != length:
             raise ShapeError(
                 f'"{what}" has {len(column)} entries, expected {length}: one for each entry of the first axis of {tuple(shape)}'
             )
-    return list(zip(groups, documents, strict=True))
+    return [key_of(*pair) for pair in zip(documents, groups, strict=True)]
+
+
+def _several(names: Any) -> bool:
+    return isinstance(names, Iterable) and not isinstance(names, (str, bytes))
+
+
+def number(name: str, value: Any) -> Tensor:
+    """A number of Python or numpy in float64."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f'"{name}" must be a number or a Tensor, got {type(value).__name__}')
+    return torch.tensor(float(value), dtype=torch.float64)
+
+
+def key_of(document: Any, group: Any) -> Key:
+    """The key of one document and one group, of Python's own types: those of numpy are not loaded with ``weights_only``."""
+    if not isinstance(document, bool) and isinstance(document, Integral):
+        document = int(document)
+    elif isinstance(document, str):
+        document = str(document)
+    elif document is not None:
+        raise TypeError(f'"document" must be a str or an int, got {type(document).__name__}')
+    if group is not None and not isinstance(group, str):
+        raise TypeError(f'"group" must be a str, got {type(group).__name__}')
+    return group if group is None else str(group), document
+
+
+def others_of(metric: object, others: Any, kind: type[M]) -> list[M]:
+    """What ``merge_state`` is given.
+
+    Raises:     TypeError for anything but metrics; ValueError for one that would count twice.
+    """
+    if not isinstance(others, Iterable):
+        raise TypeError(f'"others" is a {type(others).__name__}, expected several {kind.__name__}, in a list')
+    found = list(others)
+    for i, other in enumerate(found):
+        if not isinstance(other, kind):
+            raise TypeError(f'"others" holds a {type(other).__name__}, expected {kind.__name__} only')
+        if other is metric:
+            raise ValueError('"others" holds this metric itself, expected other ones: what it has would count twice')
+        if any(other is earlier for earlier in found[:i]):
+            raise ValueError('"others" holds the same metric twice, expected each once: what it has would count twice')
+    return found
+
+
+def fields(state: object, *names: str) -> list[Any]:
+    """The entries of a saved state that go by these names."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f'"state" is a {type(state).__name__}, expected what state_dict() returns')
+    for name in names:
+        if name not in state:
+            raise ValueError(f'"state" has no "{name}", expected what state_dict() returns')
+    return [state[name] for name in names]
+
+
+def checked(state: object) -> State:
+    """A table that was saved, if its columns are of its keys."""
+    keys, nats, tokens, units, owed = fields(state, "keys", "nats", "tokens", "units", "owed")
+    count = len(keys) if isinstance(keys, list) else 0
+    named = isinstance(keys, list) and all(map(_is_key, keys)) and len(set(keys)) == count
+    columns = {
+        "keys": (named, "a list of pairs (group, document), each once"),
+        "nats": (_is_column(nats, torch.float64, count), f"{count} float64 sums, one for each key"),
+        "tokens": (_is_column(tokens, torch.int64, count) and not (tokens < 0).any(), f"{count} int64 counts, 0 or more"),
+        "units": (_is_table(units, int, count), f"{count} lists of {_UNITS} counts"),
+        "owed": (_is_table(owed, bool, count), f"{count} lists of {_UNITS} flags"),
+    }
+    for name, (fits, what) in columns.items():
+        if not fits:
+            raise ValueError(f'"state" has {name} that are not {what}, expected what state_dict() returns')
+    return State(keys=keys, nats=nats, tokens=tokens, units=units, owed=owed)
+
+
+def _is_key(key: Any) -> bool:
+    types = (str, type(None)), (str, int, type(None))
+    return isinstance(key, tuple) and len(key) == 2 and all(map(isinstance, key, types))
+
+
+def _is_column(column: Any, dtype: torch.dtype, count: int) -> bool:
+    return isinstance(column, Tensor) and column.dtype == dtype and column.shape == (count,)
+
+
+def _is_table(table: Any, kind: type[int], count: int) -> bool:
+    return (
+        isinstance(table, list)
+        and len(table) == count
+        and all(isinstance(row, list) and len(row) == _UNITS and all(type(n) is kind and n >= 0 for n in row) for row in table)
+    )
