@@ -228,8 +228,8 @@ class Nursery:
 
 
 def _serve() -> None:
-    for module in ("run", "gates", "load", "side_by_side"):  # loaded once, for all that are forked
-        import_module(f"losskit.evaluate.{module}")
+    for module in ("evaluate.run", "cli.perplexity_gates", "cli.perplexity_load", "evaluate.side_by_side"):
+        import_module(f"losskit.{module}")  # loaded once, for all that are forked
     torch.set_num_threads(1)
     sys.path.insert(0, str(TESTS))
     for line in sys.stdin:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from losskit.evaluate.documents import DataError, read_documents
+from losskit.evaluate.text.documents import DataError, read_documents
 
 __all__ = ["ids", "refused", "texts", "written"]
 

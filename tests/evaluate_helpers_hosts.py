@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from evaluate_tokenizers import KINDS, TEXTS, raw, tokenizer
 from losskit.demos.tokens import learn
-from losskit.evaluate.tokens import Tokenizer
+from losskit.evaluate.text.tokens import Tokenizer
 
 __all__ = ["HOSTS", "TANGLED", "adapted", "ends", "pieces"]
 

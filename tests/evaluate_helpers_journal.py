@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from losskit.evaluate.journal import Journal
+from losskit.evaluate.running.journal import Journal
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and flock are POSIX")
 
-SOURCE = Path(__file__).parent.parent / "src" / "losskit" / "evaluate" / "journal.py"
+SOURCE = Path(__file__).parent.parent / "src" / "losskit" / "evaluate" / "running" / "journal.py"
 PRINT = {"model": "sha256:0", "window": 512, "plan": {"stride": 256}}
 
 # the file alone, without torch: a child must be up before it can be killed a hundred times

@@ -18,8 +18,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from losskit.evaluate import parallel
-from losskit.evaluate.parallel import gather, ranks
+from losskit.evaluate.running import parallel
+from losskit.evaluate.running.parallel import gather, ranks
 
 LIMIT = 120.0  # seconds until a test calls it a hang
 

@@ -17,13 +17,13 @@ import pytest
 
 from evaluate_helpers_cli import BIGRAM, NAMES, TEXTS, bigram, data, losskit, overall, result, without_run, zoo
 from losskit.cli import perplexity
+from losskit.cli.perplexity_load import load
 from losskit.cli.perplexity_output import excerpts
 from losskit.evaluate import Plan, compare, read_report, score_tokens
 from losskit.evaluate import perplexity as evaluate
-from losskit.evaluate.load import load
-from losskit.evaluate.readers import FORMATS
 from losskit.evaluate.records import UNITS
 from losskit.evaluate.side_by_side import NAMES as PROTOCOLS
+from losskit.evaluate.text.readers import FORMATS
 
 
 def test_the_parser_offers_what_the_library_knows() -> None:

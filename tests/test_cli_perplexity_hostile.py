@@ -204,7 +204,7 @@ def test_a_full_disk_is_code_2_and_the_journal_goes_on(
         return write(number, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr("losskit.evaluate.journal.os.write", full)
+        patch.setattr("losskit.evaluate.running.journal.os.write", full)
         ends(given, 2, "No space left on device", "from before are safe; make room, then resume", capsys=capsys)
     assert (tmp_path / "journal").read_text().count("\n") > 1
     ends(given, 0, capsys=capsys)

@@ -12,12 +12,12 @@ from .core.check import debug as debug
 from .core.module import Loss as Loss
 from .core.reduce import Parts as Parts
 from .core.reduce import parts as parts
-from .evaluate.brier import *
-from .evaluate.calibration import *
-from .evaluate.calibration_stream import *
+from .evaluate.calibration.brier import *
+from .evaluate.calibration.error import *
+from .evaluate.calibration.stream import *
+from .evaluate.calibration.temperature import *
 from .evaluate.figures import *
 from .evaluate.metric import *
-from .evaluate.temperature import *
 from .losses.adaptive import *
 from .losses.asymmetric import *
 from .losses.binary import *

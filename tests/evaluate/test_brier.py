@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evaluate_helpers_calibration as loops
-from losskit.evaluate.brier import brier_decomposition, brier_score
+from losskit.evaluate.calibration.brier import brier_decomposition, brier_score
 
 Z, Y = loops.overconfident(300, 6)
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 import evaluate_helpers_calibration as loops
 from losskit import ShapeError, debug
-from losskit.evaluate.calibration import expected_calibration_error as ece
-from losskit.evaluate.calibration import reliability_table
-from losskit.evaluate.confidence import _BLOCK
+from losskit.evaluate.calibration.confidence import _BLOCK
+from losskit.evaluate.calibration.error import expected_calibration_error as ece
+from losskit.evaluate.calibration.error import reliability_table
 
 Z, Y = loops.overconfident(400, 5)
 P = Z.softmax(-1)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import evaluate_helpers_calibration as loops
-from losskit.evaluate.calibration import expected_calibration_error, reliability_table
-from losskit.evaluate.calibration_stream import Calibration
+from losskit.evaluate.calibration.error import expected_calibration_error, reliability_table
+from losskit.evaluate.calibration.stream import Calibration
 
 Z, Y = loops.overconfident(120, 4)
 Y[::9] = -100

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import evaluate_helpers_calibration as loops
-from losskit.evaluate.brier import brier_score
-from losskit.evaluate.calibration import expected_calibration_error, reliability_table
-from losskit.evaluate.calibration_stream import Calibration
+from losskit.evaluate.calibration.brier import brier_score
+from losskit.evaluate.calibration.error import expected_calibration_error, reliability_table
+from losskit.evaluate.calibration.stream import Calibration
 
 Z, Y = loops.overconfident(120, 4)
 Y[::9] = -100
@@ -170,7 +170,7 @@ def test_an_update_looks_at_no_value() -> None:
 
 def test_a_wrong_row_shows_where_nobody_can_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on CUDA: the arguments' values are not looked at."""
-    for place in ("losskit.evaluate.confidence", "losskit.ops.margin"):
+    for place in ("losskit.evaluate.calibration.confidence", "losskit.ops.margin"):
         monkeypatch.setattr(f"{place}.peek", lambda condition: None)
     monkeypatch.setattr("losskit.core.call._inside", lambda domain, value: True)
     p, y = Z.softmax(-1), torch.where(Y == -100, 0, Y)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evaluate_helpers_documents import refused, texts, written
-from losskit.evaluate.documents import Document, data_fingerprint, read_documents
+from losskit.evaluate.text.documents import Document, data_fingerprint, read_documents
 
 numpy = pytest.importorskip("numpy", reason="some hand token ids over in its arrays")
 

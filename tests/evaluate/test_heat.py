@@ -7,8 +7,8 @@ import math
 import pytest
 
 from evaluate_helpers_html import TEXT, token, tokens
-from losskit.evaluate.heat import heat
-from losskit.evaluate.wording import figure, percent, visible
+from losskit.evaluate.page.heat import heat
+from losskit.evaluate.page.wording import figure, percent, visible
 
 
 def test_a_token_is_shaded_by_its_nats() -> None:

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from evaluate_helpers_html import EVIL, TEXT, Page, comparison, corpus, document, report, token, tokens
-from losskit.evaluate import pictures
-from losskit.evaluate.html import render, render_comparison
+from losskit.evaluate.page import pictures
+from losskit.evaluate.page.html import render, render_comparison
+from losskit.evaluate.page.wording import figure, percent
 from losskit.evaluate.records import DocumentScore, Surprise, context_bin
 from losskit.evaluate.report import PerplexityReport
 from losskit.evaluate.token_view import TokenScore
-from losskit.evaluate.wording import figure, percent
 
 UNSEEN = "\ud800\x00\u202eabc\x1b[31m"  # half a letter, a zero byte, text turned round, a terminal's red
 LONG = "/data/" + "x" * 300 + "/shard-17.jsonl.gz:123456"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from evaluate_helpers_journal import PRINT, by_id, document, finished, posix, read, write
-from losskit.evaluate.journal import Journal, JournalError
+from losskit.evaluate.running.journal import Journal, JournalError
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from evaluate_helpers_journal import PRINT, by_id, child, document, finished, heard, posix, read, write
-from losskit.evaluate import journal as module
-from losskit.evaluate.journal import Journal, JournalError
+from losskit.evaluate.running import journal as module
+from losskit.evaluate.running.journal import Journal, JournalError
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 import torch.distributed as dist
 
 import evaluate_helpers_parallel as work
-from losskit.evaluate.parallel import Ranks, gather, ranks, share, start_from_environment, stop
+from losskit.evaluate.running.parallel import Ranks, gather, ranks, share, start_from_environment, stop
 
 distributed = pytest.mark.skipif(not dist.is_available(), reason="this torch is built without torch.distributed")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
@@ -187,8 +187,8 @@ def test_a_rank_can_be_interrupted_while_it_waits_and_the_others_hear_of_it(tmp_
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from losskit.evaluate.journal import Journal
-from losskit.evaluate.parallel import gather, ranks, share, start_from_environment, stop
+from losskit.evaluate.running.journal import Journal
+from losskit.evaluate.running.parallel import gather, ranks, share, start_from_environment, stop
 path, mode = Path(sys.argv[1]), sys.argv[2]
 assert start_from_environment() and not start_from_environment()
 me, costs = ranks(), [n * n for n in range(20)]

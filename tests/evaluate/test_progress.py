@@ -8,8 +8,8 @@ import math
 import pytest
 
 from losskit.evaluate.intervals import ratio
-from losskit.evaluate.progress import Progress
 from losskit.evaluate.records import DocumentScore
+from losskit.evaluate.running.progress import Progress
 
 DONE = [DocumentScore(str(i), None, 2.0 * n + i, 0.0, n, 0) for i, n in enumerate((10, 20, 5, 40))]
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evaluate_helpers_documents import ids, refused, texts, written
-from losskit.evaluate.documents import Document, read_documents
+from losskit.evaluate.text.documents import Document, read_documents
 
 polars = pytest.importorskip("polars", reason="the reader of tables, extra 'data'")
 numpy = pytest.importorskip("numpy", reason="the reader of .npy")

@@ -14,7 +14,7 @@ import torch.multiprocessing as mp
 from evaluate_helpers_models import STATES, Markov, chain, sampled
 from evaluate_helpers_ranks import LENGTHS, PLANS, evaluated, failing, journaled, work
 from losskit.evaluate import JournalError, perplexity
-from losskit.evaluate.journal import Journal
+from losskit.evaluate.running.journal import Journal
 
 needs_ranks = pytest.mark.skipif(not dist.is_available(), reason="this torch is built without torch.distributed")
 

@@ -12,9 +12,9 @@ import pytest
 from evaluate_helpers_models import Uniform, hosted
 from evaluate_helpers_protocols import HOSTS, TEXTS_OF, one
 from evaluate_tokenizers import tokenizer
-from losskit.evaluate.documents import DataError, Document
 from losskit.evaluate.peers import PEERS
 from losskit.evaluate.side_by_side import NAMES, protocols
+from losskit.evaluate.text.documents import DataError, Document
 
 
 @pytest.mark.parametrize("window", [8, 16, 64])

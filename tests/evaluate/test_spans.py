@@ -14,8 +14,8 @@ from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models, pre_tokenizers, processors, trainers
 
 from evaluate_helpers_hosts import HOSTS, TANGLED, adapted, ends, pieces
-from losskit.evaluate.spans import owned, owned_bytes
-from losskit.evaluate.tokens import Encoded, Tokenizer, Units, units
+from losskit.evaluate.text.spans import owned, owned_bytes
+from losskit.evaluate.text.tokens import Encoded, Tokenizer, Units, units
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 import evaluate_helpers_calibration as loops
-from losskit.evaluate.calibration import expected_calibration_error
-from losskit.evaluate.temperature import fit_temperature
+from losskit.evaluate.calibration.error import expected_calibration_error
+from losskit.evaluate.calibration.temperature import fit_temperature
 
 Z, Y = loops.overconfident(500, 5)
 
@@ -81,6 +81,6 @@ def test_a_class_masked_by_the_lowest_float_is_as_good_as_ruled_out() -> None:
 
 
 def test_a_search_that_does_not_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("losskit.evaluate.temperature._STEPS", 2)
+    monkeypatch.setattr("losskit.evaluate.calibration.temperature._STEPS", 2)
     with pytest.raises(ValueError, match=r'"input" has scores .* no temperature was found in 2 steps'):
         fit_temperature(Z, Y)

@@ -15,7 +15,7 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 from evaluate_helpers_hosts import TANGLED, adapted, pieces
 from evaluate_tokenizers import KINDS, MULTIBYTE, TEXTS, Kind, raw, tokenizer
 from losskit.demos.tokens import learn
-from losskit.evaluate.tokens import Encoded, Tokenizer, prefix
+from losskit.evaluate.text.tokens import Encoded, Tokenizer, prefix
 
 # nothing added, nothing cut, nothing changed
 

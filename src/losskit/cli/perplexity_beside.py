@@ -71,9 +71,9 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 def _lengths(arguments: argparse.Namespace) -> tuple[list[int], str]:
     """Tokens of each document without the prefix token, and where that stands."""
-    from ..evaluate.load import load_tokenizer
     from ..evaluate.prepare import prepare
-    from ..evaluate.tokens import Tokenizer, prefix
+    from ..evaluate.text.tokens import Tokenizer, prefix
+    from .perplexity_load import load_tokenizer
 
     if (arguments.tokens is None) == (not arguments.data):
         raise ValueError('either "--tokens N" or DATA is needed, and not both')
@@ -100,8 +100,8 @@ def _plans(given: Sequence[int | str] | None, window: int, where: str) -> list[P
 
 
 def _row(plan: Plan, lengths: Sequence[int]) -> dict[str, Any]:
-    from ..evaluate.documents import DataError
     from ..evaluate.plan import contexts
+    from ..evaluate.text.documents import DataError
 
     known = contexts(plan, lengths)
     if known is None:

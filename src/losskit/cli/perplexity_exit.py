@@ -59,7 +59,7 @@ def _interruptible() -> Generator[None]:
 @contextmanager
 def together() -> Generator[None]:
     """What every rank gets through, or none: an exception of one is raised by all, with its rank's name."""
-    from ..evaluate.parallel import gather
+    from ..evaluate.running.parallel import gather
 
     try:
         yield
@@ -117,7 +117,7 @@ def _within(file: str) -> bool:
 
 
 def _sentence(problem: Exception) -> str:
-    from ..evaluate.load import said
+    from .perplexity_load import said
 
     if isinstance(problem, OSError) and problem.filename is not None and problem.strerror:
         return f"{problem.filename}: {problem.strerror}"
@@ -138,7 +138,7 @@ def _left(status: int) -> int:
     """Leave the other ranks, if there are any, and the process with them."""
     if "torch" not in sys.modules or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return status
-    from ..evaluate.parallel import ranks, stop
+    from ..evaluate.running.parallel import ranks, stop
 
     if ranks().world > 1:
         _deaf()

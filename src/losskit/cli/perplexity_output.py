@@ -84,8 +84,8 @@ def excerpts(arguments: argparse.Namespace, ready: Any, report: Any) -> Iterator
 
 def _around(arguments: argparse.Namespace, ready: Any, report: Any, text: str, position: int) -> list[Any]:
     from ..evaluate.plan import Plan
+    from ..evaluate.text.tokens import Tokenizer
     from ..evaluate.token_view import score_tokens
-    from ..evaluate.tokens import Tokenizer
 
     ends = Tokenizer(ready.tokenizer).encode(text).ends
     scoring = _scoring(arguments)

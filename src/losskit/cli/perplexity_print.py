@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..evaluate import sections
+from ..evaluate.page import sections
+from ..evaluate.page.wording import bounds, count, decimals, figure, percent, plural, quoted, shorten, visible
 from ..evaluate.paired import Comparison
 from ..evaluate.peers import Reading
 from ..evaluate.report import PerplexityReport
 from ..evaluate.summary import exp
-from ..evaluate.wording import bounds, count, decimals, figure, percent, plural, quoted, shorten, visible
 
 __all__ = ["print_comparison", "print_plans", "print_readings", "print_report"]
 

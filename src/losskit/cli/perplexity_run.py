@@ -19,8 +19,8 @@ def run_perplexity(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from ..evaluate.parallel import ranks, start_from_environment
     from ..evaluate.run import perplexity
+    from ..evaluate.running.parallel import ranks, start_from_environment
     from .perplexity_output import other_protocols, write
 
     start_from_environment()
@@ -37,8 +37,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _gates(arguments: argparse.Namespace, ready: _Prepared, report: Any, first: bool) -> int:
-    from ..evaluate import gates
     from ..evaluate.paired import compare
+    from . import perplexity_gates as gates
 
     failed = [said for one in ready.gates if (said := gates.broken(one, report)) is not None]
     if ready.baseline is not None:
@@ -59,8 +59,8 @@ class _Prepared:
     """All that can be refused before the model reads a token: what is cheap first."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        from ..evaluate import gates
         from ..evaluate.report import read_report
+        from . import perplexity_gates as gates
 
         self.arguments = arguments
         writable(arguments.json, arguments.html, arguments.tokens, arguments.resume)
@@ -76,7 +76,7 @@ class _Prepared:
                 raise ValueError('"--fail-if-worse" needs "--baseline", the result to compare with')
         self.baseline = None if arguments.baseline is None else read_report(arguments.baseline)
         if arguments.html is not None:
-            from ..evaluate.html import need
+            from ..evaluate.page.html import need
 
             for module in ("plotly", "jinja2"):
                 need(module)
@@ -85,14 +85,14 @@ class _Prepared:
             if getattr(arguments, name) and any(d.text is None for d in self.documents):
                 raise ValueError(f'"--{name}" needs texts, but the data is token ids: leave it out')
         if self.baseline is not None:
-            from ..evaluate.documents import data_fingerprint
+            from ..evaluate.text.documents import data_fingerprint
 
             if self.baseline.data.get("fingerprint") != data_fingerprint(self.documents):
                 raise ValueError(f'"--baseline" {arguments.baseline} is of other documents: evaluate both on the same')
         self._load()
 
     def _load(self) -> None:
-        from ..evaluate.load import load
+        from .perplexity_load import load
 
         given = self.arguments
         texts = any(d.text is not None for d in self.documents)
@@ -110,7 +110,7 @@ class _Prepared:
             self.options["format"] = "tokens"
 
     def _reference(self) -> Any:
-        from ..evaluate.load import load
+        from .perplexity_load import load
 
         given = self.arguments
         if given.reference is None:
@@ -125,7 +125,7 @@ class _Prepared:
     def _same_tokens(self, other: Any) -> None:
         """Scores of the same number may still be of other tokens."""
         from ..evaluate import ModelError
-        from ..evaluate.tokens import Tokenizer
+        from ..evaluate.text.tokens import Tokenizer
 
         if self.tokenizer is None or other.tokenizer is None:
             return
@@ -140,7 +140,7 @@ class _Prepared:
 
 def given_documents(arguments: argparse.Namespace) -> Sequence[Any]:
     """The documents of the arguments; standard input can be read only once."""
-    from ..evaluate.documents import read_documents
+    from ..evaluate.text.documents import read_documents
 
     return read_documents(
         arguments.data,

@@ -6,10 +6,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .documents import DataError as DataError
-    from .documents import Document as Document
-    from .documents import read_documents as read_documents
-    from .journal import JournalError as JournalError
     from .model import Head as Head
     from .model import ModelError as ModelError
     from .paired import Comparison as Comparison
@@ -20,17 +16,21 @@ if TYPE_CHECKING:
     from .report import PerplexityReport as PerplexityReport
     from .report import read_report as read_report
     from .run import perplexity as perplexity
+    from .running.journal import JournalError as JournalError
     from .score import NonFiniteError as NonFiniteError
     from .side_by_side import Reading as Reading
     from .side_by_side import protocols as protocols
     from .summary import Figures as Figures
+    from .text.documents import DataError as DataError
+    from .text.documents import Document as Document
+    from .text.documents import read_documents as read_documents
     from .token_view import TokenScore as TokenScore
     from .token_view import score_tokens as score_tokens
 
 # where each public name lives: a loss must not wait for the evaluator's imports
 _HOMES = {
-    "documents": ("DataError", "Document", "read_documents"),
-    "journal": ("JournalError",),
+    "text.documents": ("DataError", "Document", "read_documents"),
+    "running.journal": ("JournalError",),
     "model": ("Head", "ModelError"),
     "paired": ("Comparison", "compare"),
     "plan": ("Plan", "Window"),

@@ -74,7 +74,7 @@ class Comparison:
 
     def to_html(self, path: str | Path | None = None) -> str:
         """As one HTML file that needs no network."""
-        from .html import render_comparison
+        from .page.html import render_comparison
 
         text = render_comparison(self)
         if path is not None:

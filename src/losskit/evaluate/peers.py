@@ -20,7 +20,7 @@ from torch import Tensor
 from ..ops.blocks import row_blocks
 from .model import MEMORY, LanguageModel
 from .summary import exp
-from .tokens import Tokenizer
+from .text.tokens import Tokenizer
 
 __all__ = ["PEERS", "CannotError", "Reading", "Row", "Stream", "Subject"]
 

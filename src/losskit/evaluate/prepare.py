@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .documents import DataError, Document
 from .plan import Plan
 from .records import FEW
 from .score import Prepared
-from .tokens import Tokenizer
+from .text.documents import DataError, Document
+from .text.tokens import Tokenizer
 
 __all__ = ["Ready", "few_of", "prepare"]
 

@@ -205,7 +205,7 @@ class PerplexityReport:
 
         Raises:     ImportError that names the extra if plotly or jinja2 is missing; OSError for a path that cannot be written.
         """
-        from .html import render
+        from .page.html import render
 
         text = render(self, examples=examples)
         if path is not None:

@@ -16,17 +16,17 @@ from torch import nn
 from .. import __version__
 from ..core.call import whole_number
 from ..core.check import at_least, between, choice
-from .documents import DataError, data_fingerprint, groups_fingerprint, read_documents
 from .model import Head, LanguageModel, ModelError
-from .parallel import ranks
 from .plan import Plan, contexts
 from .prepare import Ready, few_of, prepare
 from .records import FEW, UNITS, DocumentScore
 from .reference import Reference
 from .report import PerplexityReport, Protocol
+from .running.parallel import ranks
+from .running.work import Work
 from .score import Prepared, Scorer, packs
-from .tokens import Tokenizer, prefix
-from .work import Work
+from .text.documents import DataError, data_fingerprint, groups_fingerprint, read_documents
+from .text.tokens import Tokenizer, prefix
 
 __all__ = ["Stride", "batch_size", "look", "perplexity", "planned"]
 

@@ -14,7 +14,7 @@ from .model import LanguageModel
 from .plan import Plan, Window
 from .records import Divergence, DocumentScore, Surprise, context_bin
 from .reference import Reference
-from .tokens import units as units_of
+from .text.tokens import units as units_of
 
 __all__ = ["Batch", "NonFiniteError", "Prepared", "Scorer", "batches", "packs"]
 

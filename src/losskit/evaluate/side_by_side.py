@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from ..core.check import choice
-from .documents import DataError, Document, read_documents
 from .model import Head, LanguageModel
 from .peers import PEERS, CannotError, Reading, Subject
 from .run import Stride, perplexity, planned
-from .tokens import Tokenizer, prefix
+from .text.documents import DataError, Document, read_documents
+from .text.tokens import Tokenizer, prefix
 
 __all__ = ["NAMES", "Reading", "protocols"]
 

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from ..core.check import choice
-from .documents import Document
 from .model import Head, LanguageModel
 from .plan import Plan
 from .prepare import prepare
 from .run import Stride, batch_size, look, planned
 from .score import NonFiniteError, Prepared, batches
-from .tokens import Tokenizer, prefix
+from .text.documents import Document
+from .text.tokens import Tokenizer, prefix
 
 __all__ = ["TokenScore", "score_tokens"]
 

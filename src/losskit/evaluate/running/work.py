@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..records import DocumentScore
+from ..score import Scorer
 from .journal import Journal
 from .parallel import gather, ranks, share
 from .progress import Progress, Silent
-from .records import DocumentScore
-from .score import Scorer
 
 __all__ = ["Work"]
 

@@ -8,9 +8,10 @@ from importlib import import_module
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from ..report import PerplexityReport
+from ..summary import exp
 from . import pictures
 from .heat import HOTTEST, heat
-from .report import PerplexityReport
 from .sections import (
     agreement_rows,
     answer,
@@ -29,12 +30,11 @@ from .sections import (
     unit_rows,
     worst_rows,
 )
-from .summary import exp
 from .wording import bounds, count, decimals, figure, plural, visible
 
 if TYPE_CHECKING:
-    from .paired import Comparison
-    from .token_view import TokenScore
+    from ..paired import Comparison
+    from ..token_view import TokenScore
 
 __all__ = ["render", "render_comparison"]
 

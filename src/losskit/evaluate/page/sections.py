@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..records import FEW, UNITS, DocumentScore
+from ..report import PerplexityReport
+from ..summary import Figures, exp
 from .pictures import by_context, halving, largest, range_of, spread
-from .records import FEW, UNITS, DocumentScore
-from .report import PerplexityReport
-from .summary import Figures, exp
 from .wording import bounds, count, decimals, figure, percent, plural, shorten
 
 __all__ = [

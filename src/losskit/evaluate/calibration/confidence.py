@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.call import verify, whole_number
-from ..core.check import ShapeError, choice, first_place, peek, wide, working
-from ..core.domain import ClassIndex, Distribution, Domain, Interval, Logits, Mask, Real, Weight
-from ..core.reduce import valid_weight
-from ..ops.margin import class_last, class_rows
+from ...core.call import verify, whole_number
+from ...core.check import ShapeError, choice, first_place, peek, wide, working
+from ...core.domain import ClassIndex, Distribution, Domain, Interval, Logits, Mask, Real, Weight
+from ...core.reduce import valid_weight
+from ...ops.margin import class_last, class_rows
 
 __all__ = ["Claim", "Given", "InputKind", "Question", "claims", "each_class", "given", "row_blocks", "visible"]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ..core.call import whole_number
-from ..core.check import at_least, between, choice, peek
+from ...core.call import whole_number
+from ...core.check import at_least, between, choice, peek
 from .confidence import Given
 
 __all__ = [

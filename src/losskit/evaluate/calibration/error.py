@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..core.call import whole_number
-from ..core.check import at_least, between, choice
+from ...core.call import whole_number
+from ...core.check import at_least, between, choice
 from .confidence import Claim, Given, InputKind, Question, claims, each_class, given
 from .reliability import (
     Binning,

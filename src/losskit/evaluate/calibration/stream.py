@@ -11,12 +11,12 @@ import torch.distributed as dist
 from torch import Tensor
 from typing_extensions import Self
 
-from ..core.call import whole_number
-from ..core.check import choice
-from .calibration import check_bins, claim_of
+from ...core.call import whole_number
+from ...core.check import choice
+from ..totals import fields, others_of
 from .confidence import Claim, InputKind, claims, given
+from .error import check_bins, claim_of
 from .reliability import IfCalibrated, Norm, ReliabilityTable, edges_of_equal_width, table_of, tally
-from .totals import fields, others_of
 
 __all__ = ["Calibration", "CalibrationResult"]
 

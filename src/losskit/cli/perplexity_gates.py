@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .paired import Comparison, compare
-from .records import UNITS, DocumentScore
-from .report import PerplexityReport
-from .summary import figures
+from ..evaluate.paired import Comparison, compare
+from ..evaluate.records import UNITS, DocumentScore
+from ..evaluate.report import PerplexityReport
+from ..evaluate.summary import figures
 
 __all__ = ["Gate", "broken", "gate", "names", "one_sided", "share", "worse"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from .records import Divergence, DocumentScore, context_of
-from .summary import Figures
+from ..records import Divergence, DocumentScore, context_of
+from ..summary import Figures
 from .wording import bounds, count, decimals, figure, percent, plural, shorten, visible
 
 __all__ = [

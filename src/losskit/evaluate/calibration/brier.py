@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.check import choice
-from .calibration import check_bins
+from ...core.check import choice
 from .confidence import Given, InputKind, claims, each_class, given
+from .error import check_bins
 from .reliability import Binning, edges_of_equal_mass, edges_of_equal_width
 
 __all__ = ["BrierParts", "brier_decomposition", "brier_score"]

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .summary import exp
+from ..summary import exp
 from .wording import count, decimals, figure, plural, quoted, visible
 
 if TYPE_CHECKING:
-    from .token_view import TokenScore
+    from ..token_view import TokenScore
 
 __all__ = ["HOTTEST", "Heat", "Shade", "heat"]
 

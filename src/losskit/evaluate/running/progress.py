@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TextIO
 
-from .intervals import student_t_quantile
-from .records import DocumentScore
-from .summary import exp
+from ..intervals import student_t_quantile
+from ..records import DocumentScore
+from ..summary import exp
 
 __all__ = ["Progress", "Silent"]
 

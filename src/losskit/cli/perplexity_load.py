@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from .model import ModelError
+from ..evaluate.model import ModelError
 
 __all__ = ["DTYPES", "Loaded", "load", "load_tokenizer", "said"]
 
