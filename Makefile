@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all check lint types sizes verify docs bench bench-linear bench-gpu clean
+.PHONY: help demo test test-all check lint types sizes verify docs bench bench-linear bench-perplexity bench-gpu clean
 
 help:  ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -56,6 +56,9 @@ bench: $(VENV)/.dev  ## ours against torch, side by side, into benchmarks/result
 
 bench-linear: $(VENV)/.dev  ## linear cross-entropy beside its peers on CPU (about 20 minutes)
 	$(BIN)/python benchmarks/linear.py --shapes bars --table docs/guide/linear_cpu.md
+
+bench-perplexity: $(VENV)/.dev  ## scoring tokens in tiles, by logits and by torch's chunked op (about 6 minutes)
+	$(BIN)/python benchmarks/perplexity_scoring.py
 
 bench-gpu:  ## CUDA tests and benchmarks; WHEELS=folder of peers' wheels
 	benchmarks/gpu.sh $(WHEELS)
