@@ -14,6 +14,7 @@ from torch import Tensor, nn
 __all__ = ["fingerprint", "name_of", "number", "takes", "text_part"]
 
 _SAMPLE = 1024  # numbers of each tensor
+_PIECE = 1 << 18
 # where it was read from, by what, and in which precision: the last is in the weights
 _UNSAID = {"_name_or_path", "transformers_version", "torch_dtype", "dtype"}
 
@@ -39,7 +40,10 @@ def fingerprint(model: Any, head: Any, config: Any) -> str | None:
 def _bits(tensor: Tensor) -> int:
     """The sum of all numbers' bits as integers: exact, in whatever order it is taken."""
     whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}.get(tensor.dtype.itemsize)
-    return 0 if whole is None else int(tensor.detach().view(whole).sum(dtype=torch.int64))
+    if whole is None:
+        return 0
+    # in pieces: the sum of a whole tensor makes a copy of it in 64 bits first
+    return sum(int(piece.sum(dtype=torch.int64)) for piece in tensor.detach().view(whole).flatten().split(_PIECE))
 
 
 def _tensors(model: Any, head: Any) -> Iterator[tuple[str, Tensor]]:

@@ -116,28 +116,12 @@ class LanguageModel:
                     'for "head"; leave "head" out if these are scores'
                 )
             return found
-        caught: list[Tensor] = []
-
-        def catch(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-            # the layer itself is left the last position to work on
-            if args:
-                caught.append(args[0])
-                return (args[0][..., -1:, :], *args[1:]), named
-            name = next(iter(named))
-            caught.append(named[name])
-            return args, {**named, name: named[name][..., -1:, :]}
-
-        hook = self.layer.register_forward_pre_hook(catch, with_kwargs=True)
-        try:
-            last = self._called(ids)
-        finally:
-            hook.remove()
-        if not caught or any(one.ndim != 3 for one in caught) or sum(one.shape[1] for one in caught) != ids.shape[1]:
+        states, last = self._through(ids, self.layer, whole=False)
+        if states is None:
             raise ModelError(
                 f"{self.name} does not send each of {ids.shape[1]} positions through its output layer once: "
                 "give a callable that returns its scores"
             )
-        states = caught[0] if len(caught) == 1 else torch.cat(caught, 1)
         if self.unseen and last.shape[1] == 1:
             self.unseen -= 1
             if apart(self.scores(states[:, -1]), last[:, 0].double(), last.dtype) > 1:
@@ -146,6 +130,29 @@ class LanguageModel:
                     "give a callable that returns its scores"
                 )
         return states
+
+    def _through(self, ids: Tensor, layer: nn.Module, *, whole: bool) -> tuple[Tensor | None, Tensor]:
+        """What reaches the layer (B, L, D), None where not every position does once; and what the model returns.
+
+        Unless ``whole`` the layer is left the last position to work on.
+        """
+        caught: list[Tensor] = []
+
+        def catch(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+            name = "" if args else next(iter(named))
+            states = args[0] if args else named[name]
+            caught.append(states)
+            states = states if whole else states[..., -1:, :]
+            return ((states, *args[1:]), named) if args else (args, {**named, name: states})
+
+        hook = layer.register_forward_pre_hook(catch, with_kwargs=True)
+        try:
+            found = self._called(ids, ids.shape[1] if whole else None)
+        finally:
+            hook.remove()
+        if not caught or any(one.ndim != 3 for one in caught) or sum(one.shape[1] for one in caught) != ids.shape[1]:
+            return None, found
+        return caught[0] if len(caught) == 1 else torch.cat(caught, 1), found
 
     def _called(self, ids: Tensor, length: int | None = None) -> Tensor:
         try:
@@ -228,29 +235,28 @@ class LanguageModel:
         ids = ids[:_PROBE]
         pair = torch.stack([ids, ids]).to(self.device)
         pair[1, -1] = (pair[1, -1] + 1) % max(self.vocabulary or 2, 2)
-        if self.layer is not None:
-            self._compare(pair)
-        rows = self.states(pair)
+        if self.layer is None:
+            rows = self.states(pair)
+        else:
+            states, scores = self._through(pair, self.layer, whole=True)
+            self._compare(states, scores)
+            rows = scores if self.layer is None or states is None else states
         if apart(rows[1, :-1].double(), rows[0, :-1].double(), rows.dtype) > 1:
             raise ModelError(
                 f"{self.name} is not causal: another token at position {len(ids) - 1} changes what it says before; "
                 "a perplexity needs a model that reads from left to right, in eval mode without randomness"
             )
 
-    def _compare(self, pair: Tensor) -> None:
+    def _compare(self, states: Tensor | None, scores: Tensor) -> None:
         """Scores of the model beside those of its head; without agreement the model's are taken."""
-        whole = self._called(pair, pair.shape[1])
-        try:
-            ours = self.scores(self.states(pair).flatten(0, 1))
-        except (ModelError, RuntimeError):
-            ours = None
-        theirs = whole.flatten(0, 1).double()
-        if ours is not None and ours.shape == theirs.shape:
-            if apart(ours, theirs, whole.dtype) <= 1:
+        theirs = scores.flatten(0, 1).double()
+        if states is None or self.head is None or states.shape[2] != self.head.weight.shape[1]:
+            self.why_logits = "its output layer does not see every position once"
+        else:
+            ours = self.scores(states.flatten(0, 1))
+            if ours.shape == theirs.shape and apart(ours, theirs, scores.dtype) <= 1:
                 return
             self.why_logits = "its output layer alone gives other scores"
-        else:
-            self.why_logits = "its output layer does not see every position once"
         self.layer = self.head = None
 
     @cached_property
