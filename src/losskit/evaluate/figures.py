@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..core.check import between
 from .intervals import ratio
+from .summary import exp
 from .totals import Key, Line, known_sum
 
 __all__ = ["PerplexityResult", "figures"]
@@ -80,8 +81,5 @@ def _figures(found: Iterable[tuple[Key, Line]], level: float, groups: Mapping[st
 
 
 def exponential(power: float | None) -> float | None:
-    """e^power, inf where no float holds it."""
-    try:
-        return None if power is None else math.exp(power)
-    except OverflowError:
-        return math.inf
+    """e^power; None stays None."""
+    return None if power is None else exp(power)

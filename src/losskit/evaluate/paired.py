@@ -103,6 +103,13 @@ def compare(
     Returns:    Comparison.
     Raises:     ValueError for tokens of different tokenizers, for other documents, or other spans of them.
     Reference:  Cochran 1977, Sampling Techniques, ch. 6; Dror et al. 2018, doi:10.18653/v1/P18-1128
+    Example:
+        >>> table, texts = torch.tensor([[0.1, 0.9], [0.5, 0.5]]), [[0, 1, 1, 0, 1], [1, 1, 0, 1]] * 6
+        >>> first = losskit.evaluate.perplexity(lambda ids: table.log()[ids], None, texts, window=8)
+        >>> second = losskit.evaluate.perplexity(lambda ids: torch.zeros(*ids.shape, 2), None, texts, window=8)
+        >>> found = losskit.evaluate.compare(first, second)
+        >>> round(found.ratio, 3), found.ratio < found.interval[1] < 1  # of a coin toss's perplexity, 2
+        (0.777, True)
     """
     for name, given in (("a", a), ("b", b)):
         if not isinstance(given, PerplexityReport | str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]  # what json.load gave

@@ -85,7 +85,12 @@ def perplexity(
             an id. Never two.
         truncate: tokens of a document, the rest is cut and reported; None for all.
         units: of ``token``, ``byte``, ``character`` and ``word``, those that are reported; always of the scored text.
-        text_field, doc_id, group_by, units_from, format, limit: fields of a record, and how files are read.
+        text_field: of a record, its text.
+        doc_id: of a record, its id; None for its place (``file:line``).
+        group_by: of a record, its group; each gets figures of its own.
+        units_from: of a record, another text whose bytes, characters and words are counted; the protocol names it.
+        format: what files hold, ``"auto"`` by their names; see :func:`losskit.evaluate.read_documents`.
+        limit: so many documents and no more.
         reference: a model to compare with (KL divergence, same top token), or a folder that ``save_hidden`` wrote.
         save_hidden: a folder for the hidden states of the scored positions, to serve as ``reference`` later.
         precision: of the log-sum-exp of the scores.

@@ -87,7 +87,10 @@ class Figures:
 
 def exp(loss: float) -> float:
     """e to the loss; inf where no float is as large."""
-    return math.inf if loss > 709.78 else math.exp(loss)
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
 
 
 def figures(
