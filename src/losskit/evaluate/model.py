@@ -239,25 +239,23 @@ class LanguageModel:
             rows = self.states(pair)
         else:
             states, scores = self._through(pair, self.layer, whole=True)
-            self._compare(states, scores)
-            rows = scores if self.layer is None or states is None else states
+            rows = states if states is not None and self._agrees(states, scores) else scores
+            if rows is scores:  # the model's own are taken
+                seen = "does not see every position once" if states is None else "alone gives other scores"
+                self.why_logits, self.layer, self.head = f"its output layer {seen}", None, None
         if apart(rows[1, :-1].double(), rows[0, :-1].double(), rows.dtype) > 1:
             raise ModelError(
                 f"{self.name} is not causal: another token at position {len(ids) - 1} changes what it says before; "
                 "a perplexity needs a model that reads from left to right, in eval mode without randomness"
             )
 
-    def _compare(self, states: Tensor | None, scores: Tensor) -> None:
-        """Scores of the model beside those of its head; without agreement the model's are taken."""
+    def _agrees(self, states: Tensor, scores: Tensor) -> bool:
+        """Whether the head alone gives the scores of the model."""
         theirs = scores.flatten(0, 1).double()
-        if states is None or self.head is None or states.shape[2] != self.head.weight.shape[1]:
-            self.why_logits = "its output layer does not see every position once"
-        else:
-            ours = self.scores(states.flatten(0, 1))
-            if ours.shape == theirs.shape and apart(ours, theirs, scores.dtype) <= 1:
-                return
-            self.why_logits = "its output layer alone gives other scores"
-        self.layer = self.head = None
+        if self.head is None or states.shape[2] != self.head.weight.shape[1]:
+            return False
+        ours = self.scores(states.flatten(0, 1))
+        return ours.shape == theirs.shape and apart(ours, theirs, scores.dtype) <= 1
 
     @cached_property
     def fingerprint(self) -> str | None:
