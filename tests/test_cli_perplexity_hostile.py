@@ -243,7 +243,7 @@ def test_results_that_cannot_be_compared_are_code_2(tmp_path: Path, capsys: pyte
         assert err.count("\n") == 1
         return err
 
-    assert "other documents" in compared(a, b)
+    assert "different documents" in compared(a, b)
     assert "No such file" in compared(a, tmp_path / "c.json")
     assert "is not JSON" in compared(a, data(tmp_path))
     assert "is a folder" in compared(a, a, "--json", tmp_path)

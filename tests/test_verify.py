@@ -50,3 +50,10 @@ def test_the_tables_of_the_readme_are_what_verify_finds() -> None:
     import readme
 
     assert readme.rewritten(readme.README.read_text()) == readme.README.read_text(), "run: python tools/readme.py"
+
+
+def test_no_number_is_cut_at_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    claim = Claim("contract", "a claim " * 12, "raises ShapeError", lambda: "raises ShapeError", lambda: 1.12535e-07)
+    verify._print([Finding(claim, "raises ShapeError", 1.12535e-07)])
+    assert "truth raises ShapeError, losskit raises ShapeError, torch 1.12535e-07" in capsys.readouterr().out

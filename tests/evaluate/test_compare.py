@@ -62,7 +62,7 @@ def test_tokens_of_two_tokenizers_are_not_compared_but_bytes_are() -> None:
 def test_other_documents_are_refused() -> None:
     documents = sampled(chain(), [20] * 12)
     whole = markov(0, documents)
-    with pytest.raises(ValueError, match=r"is not in b|more"):
+    with pytest.raises(ValueError, match=r"different documents .*(is not in b|more)"):
         compare(whole, markov(0, documents[:-1]))
     with pytest.raises(ValueError, match="not the same text"):
         compare(whole, markov(0, [*documents[:-1], documents[0]]))
@@ -112,3 +112,23 @@ def test_infinite_losses_are_kept_as_strings_and_come_back(tmp_path: Path) -> No
     again = read_report(tmp_path / "sick.json")
     assert again.perplexity == math.inf
     assert again.interval is None
+
+
+def test_what_is_printed_is_short() -> None:
+    documents = sampled(chain(), [20] * 12)
+    report = markov(0, documents)
+    said = repr(report)
+    assert said.startswith(f"PerplexityReport(perplexity={report.perplexity:.6g}, interval=(")
+    assert "tokens=240, documents=12, protocol='window 8, stride 4" in said
+    assert len(said) < 300
+    both = repr(compare(report, markov(0, documents)))
+    assert both.startswith("Comparison(a='Markov', b='Markov', unit='token', ratio=1, interval=(1, 1)")
+    assert len(both) < 200
+
+
+def test_what_an_earlier_run_scored_does_not_count_for_the_speed(tmp_path: Path) -> None:
+    documents = sampled(chain(), [20] * 12)
+    first, again = (markov(0, documents, resume=tmp_path / "journal") for _ in range(2))
+    assert first.run["tokens_resumed"] == 0
+    assert again.run["tokens_resumed"] == 240
+    assert again.run["tokens_per_second"] == 0

@@ -65,3 +65,9 @@ def test_a_terminal_gets_one_line_that_goes_away_and_a_file_gets_lines() -> None
     assert live.getvalue().count("\r") >= 3
     assert "\n" not in live.getvalue()
     assert file.getvalue().count("\n") == 2
+
+
+def test_documents_of_a_journal_are_told() -> None:
+    stream = io.StringIO()
+    Progress(100, level=0.95, stream=stream).resume(DONE)
+    assert stream.getvalue() == "4 documents from the journal\n"

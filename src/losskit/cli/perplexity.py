@@ -108,7 +108,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _add_windows(parser: argparse.ArgumentParser) -> Any:
     group = parser.add_argument_group("windows")
-    told = "positions read at once (default: what the model was made for)"
+    told = "positions read at once (default: what the model was made for, or 2048)"
     group.add_argument("--window", type=_whole, metavar="N", help=told)
     if parser.prog.endswith("plan"):
         told = "strides to put side by side: N, half, quarter, disjoint, separated by commas"

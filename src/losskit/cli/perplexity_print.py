@@ -78,9 +78,9 @@ def print_comparison(one: Comparison) -> None:
     chance = "" if one.p_value is None else f", p {'< 0.0001' if one.p_value < 1e-4 else f'{one.p_value:.4f}'}"
     ratio = f"A / B: {figure(one.ratio)}" + (f", {100 * one.level:g} % {bounds(one.interval)}" if one.interval else "")
     _line(console, f"{ratio}{chance}, {plural(one.clusters, 'document')}")
-    _line(console, _verdict(one))
     for warning in one.warnings:
         _line(console, f"note: {visible(warning)}")
+    _line(console, _verdict(one))
 
 
 def _verdict(one: Comparison) -> str:
@@ -90,8 +90,8 @@ def _verdict(one: Comparison) -> str:
     if one.interval is None:
         return f"{better} is less unsure; too few documents to say whether that is chance."
     if one.interval[0] <= 1 <= one.interval[1]:
-        return f"{better} is less unsure, which may be chance: the interval of the ratio holds 1."
-    return f"{better} is less unsure, and the interval of the ratio does not hold 1."
+        return f"{better} is less unsure, which may be chance: the interval of the ratio contains 1."
+    return f"{better} is less unsure, and the interval of the ratio does not contain 1."
 
 
 def print_plans(title: str, rows: Sequence[dict[str, Any]]) -> None:

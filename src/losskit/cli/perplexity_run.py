@@ -41,6 +41,11 @@ def _gates(arguments: argparse.Namespace, ready: _Prepared, report: Any, first: 
     from . import perplexity_gates as gates
 
     failed = [said for one in ready.gates if (said := gates.broken(one, report)) is not None]
+    if ready.baseline is not None and report.protocol != ready.baseline.protocol:
+        raise ValueError(
+            f'"--baseline" {arguments.baseline} was read with {ready.baseline.protocol.line()}, this run with '
+            f"{report.protocol.line()}: a gate needs the same"
+        )
     if ready.baseline is not None:
         found, said = compare(report, ready.baseline, level=arguments.level), None
         if ready.allowed is not None:

@@ -17,7 +17,7 @@ from .summary import exp
 __all__ = ["Comparison", "compare"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """How much more model a is confused than model b, per unit of the same text."""
 
@@ -41,6 +41,13 @@ class Comparison:
     documents: Sequence[tuple[str, float, float]]
     """(id, nats per unit of a, of b)"""
     warnings: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        bounds = self.interval
+        told = [f"a={self.a!r}, b={self.b!r}, unit={self.unit!r}, ratio={self.ratio:.6g}"]
+        told += [] if bounds is None else [f"interval=({bounds[0]:.6g}, {bounds[1]:.6g})"]
+        told += [] if self.p_value is None else [f"p_value={self.p_value:.3g}"]
+        return f"Comparison({', '.join(told)}, documents={self.clusters})"
 
     @property
     def ratio(self) -> float:
@@ -140,7 +147,10 @@ def compare(
         raise ValueError(f"no {unit} was scored in these documents: compare by another unit")
     warnings = []
     if first.protocol != second.protocol:
-        warnings.append(f"a was scored with {first.protocol.line()}; b with {second.protocol.line()}")
+        warnings.append(
+            f"a and b were read differently, which may be all of the difference: a with {first.protocol.line()}; "
+            f"b with {second.protocol.line()}"
+        )
     return Comparison(
         _name(first, a), _name(second, b), unit, math.fsum(of_a) / total, math.fsum(of_b) / total, *found,
         tuple((x.id, x.nats / n, y.nats / n) for (x, y, *_), n in zip(rows, counts, strict=True) if n), tuple(warnings),
@@ -157,7 +167,10 @@ def _pairs(first: PerplexityReport, second: PerplexityReport) -> list[tuple[Docu
     missing = [d.id for d in first.documents if d.id not in there]
     if missing or len(there) != len(first.documents):
         which = f"{missing[0]!r} is not in b" if missing else f"b has {len(there) - len(first.documents)} more"
-        raise ValueError(f"a and b were evaluated on other documents ({which}): evaluate both on the same")
+        raise ValueError(
+            f"a and b were evaluated on different documents ({which}): evaluate both on the same, and give records ids of their "
+            "own (doc_id) if a file was renamed"
+        )
     if first.data.get("fingerprint") != second.data.get("fingerprint"):
         raise ValueError("a and b have documents of the same names but not the same text: evaluate both on the same")
     return [(d, there[d.id]) for d in first.documents]

@@ -62,7 +62,7 @@ class Agreement:
     """Of the mean."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PerplexityReport:
     """What :func:`losskit.evaluate.perplexity` found."""
 
@@ -87,6 +87,14 @@ class PerplexityReport:
     warnings: Sequence[str] = ()
     run: Mapping[str, Any] = field(default_factory=dict)
     """What changes from run to run: seconds, tokens a second, date, versions, ranks."""
+
+    def __repr__(self) -> str:
+        one, bounds = self.overall, self.interval
+        told = [f"perplexity={one.perplexity:.6g}" if one.perplexity is not None else "perplexity=None"]
+        told += [] if bounds is None else [f"interval=({bounds[0]:.6g}, {bounds[1]:.6g})"]
+        told += [] if one.bits_per_byte is None else [f"bits_per_byte={one.bits_per_byte:.6g}"]
+        told += [f"tokens={one.amounts['token']}", f"documents={one.documents}", f"protocol={self.protocol.line()!r}"]
+        return f"PerplexityReport({', '.join(told)})"
 
     @cached_property
     def overall(self) -> Figures:

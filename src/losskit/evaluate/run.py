@@ -145,9 +145,10 @@ def perplexity(
         work = packs(plan, [len(d.ids) for d in ready.documents], size)
         about = {**facts, "model": [reader.name, reader.fingerprint], "groups": groups_fingerprint(found), "nonfinite": nonfinite}
         about["reference"] = None if other is None else other.fingerprint
-        records = Work(scorer, work, about, resume, progress, level).run()
-    seconds = time.monotonic() - began
-    return _report(reader, words, found, ready, protocol, plan, records, units, interval, level, resamples, seed, seconds)
+        task = Work(scorer, work, about, resume, progress, level)
+        records = task.run()
+    spent = (time.monotonic() - began, task.resumed)
+    return _report(reader, words, found, ready, protocol, plan, records, units, interval, level, resamples, seed, spent)
 
 
 def _check(precision: str, interval: str, nonfinite: str, level: float, units: Sequence[str]) -> None:
@@ -256,9 +257,10 @@ def _reference(given: Any, reader: LanguageModel, facts: dict[str, Any], precisi
 
 def _report(
     reader: LanguageModel, words: Tokenizer | None, found: Iterable[Any], ready: Ready, protocol: Protocol, plan: Plan,
-    records: list[DocumentScore], units: Sequence[str], interval: str, level: float, resamples: int, seed: int, seconds: float,
+    records: list[DocumentScore], units: Sequence[str], interval: str, level: float, resamples: int, seed: int,
+    spent: tuple[float, int],
 ) -> PerplexityReport:  # fmt: skip
-    lengths = [len(d.ids) for d in ready.documents]
+    (seconds, resumed), lengths = spent, [len(d.ids) for d in ready.documents]
     scored = sum(r.tokens for r in records)
     if not scored:
         raise DataError(
@@ -271,7 +273,7 @@ def _report(
             f"without a prefix token the first token of each document is not scored: {sum(map(bool, lengths))} tokens"
         )
     if (empty := sum(not r.tokens for r in records)) > 0:
-        warnings.append(f"{empty} documents have nothing to score")
+        warnings.append(f"{empty} {'document has' if empty == 1 else 'documents have'} nothing to score")
     if sum(bool(r.tokens) for r in records) < FEW and interval != "none":
         warnings.append(f"fewer than {FEW} documents: the interval is over blocks of them, and says nothing of other documents")
     small = Counter(r.group for r in records if r.tokens and r.group is not None)
@@ -286,7 +288,8 @@ def _report(
         tuple(records), sum(lengths) + sum(d.cut for d in ready.documents), contexts(plan, lengths),
         sum(plan.cost(n)[1] for n in lengths), tuple(units), interval, level, resamples, seed, tuple(warnings),
         {
-            "seconds": seconds, "tokens_per_second": scored / max(seconds, 1e-9), "date": datetime.date.today().isoformat(),
-            "losskit": __version__, "torch": torch.__version__, "device": str(reader.device), "ranks": me.world,
+            "seconds": seconds, "tokens_per_second": (scored - resumed) / max(seconds, 1e-9), "tokens_resumed": resumed,
+            "date": datetime.date.today().isoformat(), "losskit": __version__, "torch": torch.__version__,
+            "device": str(reader.device), "ranks": me.world,
         },
     )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as js
 import platform
-import sys
 from collections.abc import Iterator
 
 import torch
@@ -14,6 +13,8 @@ from . import evaluation, heads, levels, numerics, parity
 from .claim import Finding, answer, text
 
 __all__ = ["findings", "run_verify"]
+
+_WIDE = 100  # columns of a terminal that a table fits into
 
 
 def findings() -> Iterator[Finding]:
@@ -73,6 +74,9 @@ def _print(found: list[Finding]) -> None:
     from rich.table import Table
 
     console = Console()
+    if console.width < _WIDE:  # a table would cut its numbers
+        _print_lines(found)
+        return
     for group in dict.fromkeys(f.claim.group for f in found):
         rows = [f for f in found if f.claim.group == group]
         table = Table(box=None, pad_edge=False, title=group, title_justify="left", title_style="bold", header_style="dim")
@@ -96,5 +100,22 @@ def _print(found: list[Finding]) -> None:
             )
         console.print(table)
         console.print()
-    failed = [f for f in found if not f.passed]
-    print(f"{len(found) - len(failed)} passed, {len(failed)} failed", file=sys.stdout)
+    _print_sum(found)
+
+
+def _print_lines(found: list[Finding]) -> None:
+    """Two lines a claim, for narrow terminals and files."""
+    for group in dict.fromkeys(f.claim.group for f in found):
+        print(group)
+        for f in (f for f in found if f.claim.group == group):
+            print(f"{'pass' if f.passed else 'FAIL'}  {f.claim.about}")
+            beside = "" if f.torch is None else f", {'as typed' if group.startswith('formulas') else 'torch'} {text(f.torch)}"
+            bound = "at most " if f.claim.at_most else ""
+            print(f"      truth {bound}{text(f.claim.truth)}, losskit {text(f.ours)}{beside}")
+        print()
+    _print_sum(found)
+
+
+def _print_sum(found: list[Finding]) -> None:
+    failed = sum(not f.passed for f in found)
+    print(f"{len(found) - failed} passed, {failed} failed")

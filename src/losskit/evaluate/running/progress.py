@@ -33,6 +33,8 @@ class Progress:
     def resume(self, documents: Sequence[DocumentScore]) -> None:
         """Documents that were scored before."""
         self.finish(documents)
+        if documents and self.total:
+            self._print(f"{len(documents)} {'document' if len(documents) == 1 else 'documents'} from the journal")
         self.tokens = self.resumed = sum(d.tokens for d in documents)
 
     def batch(self, tokens: int) -> None:
@@ -55,10 +57,9 @@ class Progress:
         """One line of text."""
         speed = (self.tokens - self.resumed) / max(now - self.began, 1e-9)
         left = (self.total - self.tokens) / speed if speed > 0 else 0.0
-        parts = [f"{100 * self.tokens / max(self.total, 1):3.0f} %", f"{self.tokens:,} of {self.total:,} tokens"]
-        if self.count:
-            parts.append(f"perplexity so far {self._so_far()}")
-        return " | ".join([*parts, f"{speed:,.0f} tokens/s", f"{_time(left)} left"])
+        parts = [f"{100 * self.tokens / max(self.total, 1):3.0f} %", f"{_time(left)} left", f"{speed:,.0f} tokens/s"]
+        parts += [f"perplexity so far {self._so_far()}"] if self.count else []
+        return " | ".join([*parts, f"{self.tokens:,} of {self.total:,} tokens"])
 
     def _so_far(self) -> str:
         """With its interval over documents, as ``intervals.ratio`` has it, from sums alone."""

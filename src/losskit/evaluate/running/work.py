@@ -26,6 +26,8 @@ class Work:
     resume: str | Path | None
     progress: bool
     level: float
+    resumed: int = 0
+    """Tokens that were scored by an earlier run."""
 
     def run(self) -> list[DocumentScore]:
         """The record of every document, in order, on every rank."""
@@ -42,6 +44,7 @@ class Work:
             known: dict[str, DocumentScore] = {}
             for one in gather(outcome):
                 known |= one
+            self.resumed = sum(one.tokens for one in known.values())
             try:
                 outcome = self._mine(known, journal)
             except Exception as problem:
