@@ -216,7 +216,7 @@ def test_a_full_disk_leaves_no_half_result(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "a.json")
 
-    monkeypatch.setattr("losskit.evaluate.report.os.replace", full)
+    monkeypatch.setattr("losskit.evaluate.files.os.replace", full)
     ends([BIGRAM, data(tmp_path), "--json", tmp_path / "a.json"], 2, "a.json: No space left on device", capsys=capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
 

@@ -142,7 +142,7 @@ def test_a_report_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyt
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(report.os, "replace", full)
+    monkeypatch.setattr("losskit.evaluate.files.os.replace", full)
     with pytest.raises(OSError, match="disk full"):
         write(ran(), path)
     assert path.read_text() == "old"

@@ -107,8 +107,10 @@ def test_hidden_states_are_whole_also_after_a_resume(tmp_path: Path) -> None:
     next((tmp_path / "hidden").glob("*000000.pt")).unlink()
     with pytest.raises(ModelError, match="is not whole"):
         perplexity(model, None, ids, reference=tmp_path / "hidden", **options)
+    held = (tmp_path / "hidden" / "head.pt").read_bytes()
     with pytest.raises(ModelError, match="of another run"):
-        perplexity(model, None, ids[:1], save_hidden=tmp_path / "hidden", **options)
+        perplexity(hosted("qwen2"), None, ids, save_hidden=tmp_path / "hidden", **options)
+    assert (tmp_path / "hidden" / "head.pt").read_bytes() == held
 
 
 def test_a_reference_of_another_dtype_with_a_bias_is_compared() -> None:

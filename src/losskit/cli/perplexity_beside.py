@@ -25,8 +25,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from ..evaluate.files import write_whole
     from ..evaluate.paired import compare
-    from ..evaluate.report import write_whole
 
     writable(arguments.json, arguments.html)
     found = compare(arguments.a, arguments.b, unit=arguments.unit, level=arguments.level)
@@ -50,7 +50,8 @@ def run_plan(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from ..evaluate.report import spelled, write_whole
+    from ..evaluate.files import write_whole
+    from ..evaluate.report import spelled
 
     writable(arguments.json)
     lengths, where = _lengths(arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -52,21 +51,16 @@ def _scoring(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write_tokens(arguments: argparse.Namespace, ready: Any) -> None:
+    from ..evaluate.files import whole
     from ..evaluate.report import spelled
     from ..evaluate.token_view import score_tokens
 
-    path = Path(arguments.tokens).resolve()
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with draft.open("x", encoding="utf-8") as file:
-            for one in ready.documents:
-                found = score_tokens(ready.model, ready.tokenizer, one.text, **_scoring(arguments)) if one.text else []
-                for token in islice(found, arguments.truncate):
-                    line = spelled({"document": one.id, **token._asdict()})
-                    file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole(Path(arguments.tokens)) as draft, draft.open("x", encoding="utf-8") as file:
+        for one in ready.documents:
+            found = score_tokens(ready.model, ready.tokenizer, one.text, **_scoring(arguments)) if one.text else []
+            for token in islice(found, arguments.truncate):
+                line = spelled({"document": one.id, **token._asdict()})
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def excerpts(arguments: argparse.Namespace, ready: Any, report: Any) -> Iterator[tuple[str, list[Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..evaluate.files import write_whole
 from . import Cell, Chart, Ran, Result, Table, need
 from .terminal import header, note, spelled
 
@@ -26,15 +26,7 @@ def write(ran: Sequence[Ran], path: Path) -> None:
 
     Raises:     ImportError that names the extra if plotly or jinja2 is missing; OSError for a path that cannot be written.
     """
-    text = render(ran)
-    path = path.resolve()  # a link stays a link
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(path, render(ran))
 
 
 def render(ran: Sequence[Ran]) -> str:

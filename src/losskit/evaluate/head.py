@@ -48,8 +48,8 @@ class Scores(NamedTuple):
 
     nats: Tensor
     """-log p of the target, float64."""
-    top: Tensor
-    """The likeliest token."""
+    top: Tensor | None
+    """The likeliest token, where it was asked for."""
 
 
 class Details(NamedTuple):

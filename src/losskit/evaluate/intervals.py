@@ -63,9 +63,7 @@ def ratio(sums: Numbers, units: Numbers, *, level: float = 0.95) -> Estimate:
         >>> ratio([2.0, 4.0], [1, 1]).value
         3.0
     """
-    between("level", level, 0, 1, strict=True)
-    above, below = _documents(("sums", "units"), sums, units)
-    value, clusters = _over(_total(above), _total(below)), len(above)
+    value, above, below, clusters = _begun(sums, units, level)
     error = _spread(_residuals(above, below)) if clusters > 1 else None
     return Estimate(value, *_symmetric(value, error, clusters - 1, level), clusters, level, "cluster")
 
@@ -90,10 +88,8 @@ def bootstrap(
     Raises:     ShapeError; ValueError for units that are negative or no number
     Reference:  Hesterberg 2015, arXiv:1411.5279, the expanded percentile interval
     """
-    between("level", level, 0, 1, strict=True)
     at_least("resamples", resamples, 2)
-    above, below = _documents(("sums", "units"), sums, units)
-    value, clusters = _over(_total(above), _total(below)), len(above)
+    value, above, below, clusters = _begun(sums, units, level)
     none = Estimate(value, None, None, None, clusters, level, "bootstrap")
     if clusters < 2 or not math.isfinite(value):
         return none
@@ -130,10 +126,8 @@ def block_bootstrap(
     Raises:     ShapeError; ValueError for units that are negative or no number
     Reference:  Politis and Romano 1992, the circular block bootstrap
     """
-    between("level", level, 0, 1, strict=True)
     at_least("resamples", resamples, 2)
-    above, below = _documents(("sums", "units"), sums, units)
-    value, windows = _over(_total(above), _total(below)), len(above)
+    value, above, below, windows = _begun(sums, units, level)
     length = max(1, math.isqrt(windows))
     blocks = math.ceil(windows / length)
     error = None
@@ -202,6 +196,12 @@ def _sign_flip(terms: Tensor, permutations: int, seed: int) -> float | None:
     # equal in exact arithmetic counts as equal: the order of summation must not decide
     hits = int((sums.abs() >= abs(_total(terms)) - 1e-12 * size).sum())
     return hits / len(sums) if every else (1 + hits) / (1 + permutations)
+
+
+def _begun(sums: Numbers, units: Numbers, level: float) -> tuple[float, Tensor, Tensor, int]:
+    between("level", level, 0, 1, strict=True)
+    above, below = _documents(("sums", "units"), sums, units)
+    return _over(_total(above), _total(below)), above, below, len(above)
 
 
 def _documents(names: tuple[str, ...], *columns: Numbers) -> tuple[Tensor, ...]:

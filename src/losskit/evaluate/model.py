@@ -170,13 +170,12 @@ class LanguageModel:
             )
         return found
 
-    def score(self, rows: Tensor, target: Tensor) -> Scores:
-        """-log p of ``target`` (n,) from rows (n, D or V) of :meth:`states`."""
+    def score(self, rows: Tensor, target: Tensor, *, top: bool = False) -> Scores:
+        """-log p of ``target`` (n,) from rows (n, D or V) of :meth:`states`; the likeliest token if ``top``."""
         if self.head is None:
             rows = rows.double() if self.precision == "float64" else rows
-            return Scores(of_logits(rows, target, -100), rows.argmax(-1))
-        found = linear_margin(self._call(rows, target), top=True)
-        assert found.top is not None
+            return Scores(of_logits(rows, target, -100), rows.argmax(-1) if top else None)
+        found = linear_margin(self._call(rows, target), top=top)
         own = found.own.masked_fill(found.own == torch.inf, torch.nan)  # an overflow is no certainty
         return Scores(-F.logsigmoid(own - found.rest), found.top)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.check import choice
+from .files import write_whole
 from .intervals import paired
 from .records import UNITS, DocumentScore
-from .report import PerplexityReport, read_report, write_whole
+from .report import PerplexityReport, read_report
 from .summary import exp
 
 __all__ = ["Comparison", "compare"]

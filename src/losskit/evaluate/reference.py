@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from ..losses.distillation import kl_div_loss
 from ..losses.linear_distillation import linear_kl_div
 from ..ops.blocks import row_blocks
+from .files import whole, write_whole
 from .model import MEMORY, Head, LanguageModel, ModelError, Scores
 
 __all__ = ["Reference"]
@@ -42,12 +42,13 @@ class Reference:
         if head is None:
             raise ModelError(f'"save_hidden" needs the hidden states of {model.name}, but {model.why_logits}; give "head"')
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / _HEAD, lambda path: torch.save(dict(head._asdict()), path))
         told = {"name": model.name, "precision": model.precision, "fingerprint": model.fingerprint}
         if (folder / _FACTS).exists() and json.loads((folder / _FACTS).read_text("utf-8")) != {**facts, **told}:
             raise ModelError(f'"save_hidden" {folder} holds the hidden states of another run: name another folder, or remove it')
         text = json.dumps({**facts, **told}, indent=1)
-        _replace(folder / _FACTS, lambda path: path.write_text(text, "utf-8"))
+        with whole(folder / _HEAD) as draft:
+            torch.save(dict(head._asdict()), draft)
+        write_whole(folder / _FACTS, text)
         return cls(model, folder)
 
     @classmethod
@@ -82,7 +83,8 @@ class Reference:
 
     def write(self, place: tuple[int, int], rows: Tensor) -> None:
         """Keep the hidden states of the batch at ``place``."""
-        _replace(self._file(place), lambda path: torch.save(rows.detach().clone().cpu(), path))
+        with whole(self._file(place)) as draft:
+            torch.save(rows.detach().clone().cpu(), draft)
 
     def finish(self, pack: int) -> None:
         """Note that all batches of a pack are there."""
@@ -102,7 +104,7 @@ class Reference:
 
     def score(self, rows: Tensor, target: Tensor) -> Scores:
         """-log p of the reference."""
-        return self.model.score(rows, target)
+        return self.model.score(rows, target, top=True)
 
     def divergence(self, model: LanguageModel, mine: Tensor, theirs: Tensor) -> Tensor:
         """KL(reference || model) of each row (n,), in nats."""
@@ -132,13 +134,3 @@ def _operands(model: LanguageModel, rows: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 def _stored(ids: Tensor) -> Tensor:
     raise AssertionError("the hidden states are read from disk")
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """A file that is whole or not there."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

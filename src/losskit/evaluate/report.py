@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .files import write_whole
 from .plan import Contexts
 from .records import UNITS, Divergence, DocumentScore
 from .summary import Figures, figures
@@ -18,7 +18,7 @@ from .summary import Figures, figures
 if TYPE_CHECKING:
     from .token_view import TokenScore
 
-__all__ = ["SCHEMA", "Agreement", "PerplexityReport", "Protocol", "read_report", "spelled", "write_whole"]
+__all__ = ["SCHEMA", "Agreement", "PerplexityReport", "Protocol", "read_report", "spelled"]
 
 SCHEMA = "losskit.perplexity/1"
 
@@ -261,15 +261,3 @@ def spelled(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: spelled(v) for k, v in value.items()}
     return [spelled(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file; one that is already there is replaced as a whole or, if anything fails, not touched."""
-    path = path.resolve()  # a link stays a link
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with draft.open("x", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -130,7 +130,8 @@ def perplexity(
     text = "" if token is None or words is None else words.text_of([token])
     named = "none" if token is None else f"{where} {text!r}" if text else f"{where} {token}"
     protocol = Protocol(plan.window, plan.stride, named, truncate, precision, units_from)
-    facts = {"data": data_fingerprint(found), "tokenizer": None if words is None else words.fingerprint, **vars(protocol)}
+    data = data_fingerprint(found)
+    facts = {"data": data, "tokenizer": None if words is None else words.fingerprint, **vars(protocol)}
     facts["batch_tokens"] = size
     other = _reference(reference, reader, facts, precision)
     with reader.evaluating(), nullcontext() if other is None else other.model.evaluating():
@@ -148,7 +149,7 @@ def perplexity(
         task = Work(scorer, work, about, resume, progress, level)
         records = task.run()
     spent = (time.monotonic() - began, task.resumed)
-    return _report(reader, words, found, ready, protocol, plan, records, units, interval, level, resamples, seed, spent)
+    return _report(reader, words, data, ready, protocol, plan, records, units, interval, level, resamples, seed, spent)
 
 
 def _check(precision: str, interval: str, nonfinite: str, level: float, units: Sequence[str]) -> None:
@@ -256,7 +257,7 @@ def _reference(given: Any, reader: LanguageModel, facts: dict[str, Any], precisi
 
 
 def _report(
-    reader: LanguageModel, words: Tokenizer | None, found: Iterable[Any], ready: Ready, protocol: Protocol, plan: Plan,
+    reader: LanguageModel, words: Tokenizer | None, data: str, ready: Ready, protocol: Protocol, plan: Plan,
     records: list[DocumentScore], units: Sequence[str], interval: str, level: float, resamples: int, seed: int,
     spent: tuple[float, int],
 ) -> PerplexityReport:  # fmt: skip
@@ -284,7 +285,7 @@ def _report(
     words_facts = {} if words is None else {"name": words.name, "fingerprint": words.fingerprint, "vocabulary": words.vocabulary}
     me = ranks()
     return PerplexityReport(
-        protocol, reader.facts(), words_facts, {"fingerprint": data_fingerprint(found), "documents": len(lengths)},
+        protocol, reader.facts(), words_facts, {"fingerprint": data, "documents": len(lengths)},
         tuple(records), sum(lengths) + sum(d.cut for d in ready.documents), contexts(plan, lengths),
         sum(plan.cost(n)[1] for n in lengths), tuple(units), interval, level, resamples, seed, tuple(warnings),
         {

@@ -157,7 +157,7 @@ class Scorer:
 
         ids = batch.ids.to(self.model.device)
         mine = rows(self.model.states(ids))
-        found = self.model.score(mine, target)
+        found = self.model.score(mine, target, top=self.reference is not None)
         if self.save is not None:
             self.save.write(place, mine)
         if self.reference is None:
@@ -165,6 +165,8 @@ class Scorer:
         theirs = self.reference.rows(place, ids, rows)
         other = self.reference.score(theirs, target)
         divergence = self.reference.divergence(self.model, mine, theirs)
+        assert found.top is not None
+        assert other.top is not None
         return [found.nats, divergence.double(), (found.top == other.top).double(), other.nats]
 
     def _record(self, one: Prepared, tokens: _Tokens) -> DocumentScore:
