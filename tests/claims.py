@@ -98,7 +98,8 @@ def stated(card: Card, level: Level, variant: Variant, **known: Any) -> float | 
 def facts_of(case: Case) -> dict[str, Any]:
     """What can be known of the data of a case: classes, their frequencies, the target itself."""
     target = case.tensors.get("target")
-    facts: dict[str, Any] = {"num_classes": case.sizes.named["C"], "target": target}
+    rows = math.prod(case.sizes.lead or ())
+    facts: dict[str, Any] = {"num_classes": case.sizes.named["C"], "target": target, "batch_size": rows}
     if target is not None and not target.is_floating_point():
         facts["prior"] = torch.bincount(target, minlength=case.sizes.named["C"]).double()
     elif target is not None and ((target == 0) | (target == 1)).all():

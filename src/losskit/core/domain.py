@@ -18,7 +18,9 @@ __all__ = [
     "ClassTarget",
     "Distribution",
     "Domain",
+    "Embeddings",
     "Interval",
+    "Labels",
     "LinearWeight",
     "Logits",
     "Mask",
@@ -112,6 +114,26 @@ class LinearWeight(Domain):
 
     shape: str = "C D"
     meaning: str = "the projection, one vector for each class"
+
+
+@dataclass(frozen=True)
+class Embeddings(Domain):
+    """Rows of features, of which only angles and distances matter."""
+
+    shape: str = "* D"
+    meaning: str = "one vector for each row, features last"
+
+
+@dataclass(frozen=True)
+class Labels(Domain):
+    """Integers that say who is the same thing: only whether two are equal matters."""
+
+    kind: str = "integer"
+    meaning: str = "integers, equal for rows of the same thing"
+
+    @override
+    def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
+        return torch.randint(-1, 2, self.size(sizes) or (), generator=generator)
 
 
 @dataclass(frozen=True)

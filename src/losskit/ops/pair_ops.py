@@ -1,0 +1,108 @@
+"""The torch ops of pair statistics: what the differentiable face of :mod:`pairs` runs and saves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .autograd import define
+from .pair_lse import gradient_of_lse, lse
+from .pair_sets import Who
+from .pair_sums import Sums, gradient_of_sum, row_sums
+from .pair_tiles import Call, Gate
+
+__all__ = ["pair_lse", "pair_lse_gradient", "pair_sum", "pair_sum_gradient", "pair_total"]
+
+_PAIRS = "Tensor x, Tensor y, Tensor row_id, Tensor col_id, Tensor row_slot, Tensor col_slot"
+_GATE = "Tensor? gate_x, Tensor? gate_y, Tensor? row_limit, Tensor? col_limit"
+_CURVE = "bool same, str curve, float[] params, int memory"
+
+
+def _gate(*tensors: Tensor | None) -> Gate | None:
+    x, y, row_limit, col_limit = tensors
+    if x is None or y is None or row_limit is None or col_limit is None:
+        return None
+    return Gate(x, y, row_limit, col_limit)
+
+
+def _lse_call(given: Sequence[Any]) -> Call:
+    x, y, a, b, c, d, *gate = given[:10]
+    same, curve, params, memory = given[10:14]
+    return Call(x, y, Who(a, b, c, d, same), memory, curve, params, _gate(*gate))
+
+
+def _lse(*given: Any) -> tuple[Tensor, Tensor]:
+    return lse(_lse_call(given), given[14])
+
+
+def _lse_gradient(by_rows: Tensor, by_cols: Tensor, rows: Tensor, cols: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
+    return gradient_of_lse(_lse_call(given), by_rows, by_cols, rows, cols, given[14])
+
+
+def _sum_call(given: Sequence[Any]) -> tuple[Call, Sums]:
+    x, y, a, b, c, d, t, u = given[:8]
+    same, curve, params, memory = given[8:12]
+    none = x.new_empty(0)
+    sums = Sums(curve, none if t is None else t.to(x.dtype), none if u is None else u.to(x.dtype))
+    return Call(x, y, Who(a, b, c, d, same), memory, "", params), sums
+
+
+def _sum(*given: Any) -> Tensor:
+    return row_sums(*_sum_call(given))
+
+
+def _sum_gradient(by_rows: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    return gradient_of_sum(*_sum_call(given), by_rows, given[12])[1:]
+
+
+def _total(weight: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    rows, *gradients = gradient_of_sum(*_sum_call(given), weight, given[12])
+    return (weight.double() @ rows, *gradients)
+
+
+def _empty(like: Tensor | None, need: bool, x: Tensor) -> Tensor:
+    return x.new_empty(like.shape if need and like is not None else (0,))
+
+
+def _lse_fake(*given: Any) -> tuple[Tensor, Tensor]:
+    x, y = given[:2]
+    return x.new_empty(len(x), dtype=torch.float64), x.new_empty(len(y) if given[14] else 0, dtype=torch.float64)
+
+
+def _lse_gradient_fake(*given: Any) -> tuple[Tensor, ...]:
+    x, y, needs = given[4], given[5], given[18]
+    return _empty(x, needs[0], x), _empty(y, needs[1], x)
+
+
+def _sum_fake(x: Tensor, *given: Any) -> Tensor:
+    return x.new_empty(len(x), dtype=torch.float64)
+
+
+def _sum_gradient_fake(by: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    x, y, t, u, needs = given[0], given[1], given[6], given[7], given[12]
+    return tuple(_empty(like, need, x) for like, need in zip((x, y, t, u), needs, strict=True))
+
+
+def _total_fake(weight: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    return (weight.new_empty((), dtype=torch.float64), *_sum_gradient_fake(weight, *given))
+
+
+_TWO, _FOUR = "(Tensor, Tensor)", "(Tensor, Tensor, Tensor, Tensor)"
+_SUM = f"{_PAIRS}, Tensor? t, Tensor? c, {_CURVE}"
+pair_lse = define("pair_lse", f"({_PAIRS}, {_GATE}, {_CURVE}, bool columns) -> {_TWO}", _lse, _lse_fake)
+pair_lse_gradient = define(
+    "pair_lse_gradient",
+    f"(Tensor by_rows, Tensor by_cols, Tensor rows, Tensor cols, {_PAIRS}, {_GATE}, {_CURVE}, bool[] needs) -> {_TWO}",
+    _lse_gradient,
+    _lse_gradient_fake,
+)
+pair_sum = define("pair_sum", f"({_SUM}) -> Tensor", _sum, _sum_fake)
+pair_sum_gradient = define(
+    "pair_sum_gradient", f"(Tensor by, {_SUM}, bool[] needs) -> {_FOUR}", _sum_gradient, _sum_gradient_fake
+)
+pair_total = define(
+    "pair_total", f"(Tensor weight, {_SUM}, bool[] needs) -> (Tensor, Tensor, Tensor, Tensor, Tensor)", _total, _total_fake
+)
