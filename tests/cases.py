@@ -12,7 +12,7 @@ from torch import Tensor
 from losskit.core.card import CATALOGUE, Card
 from losskit.core.domain import Domain, Sizes
 
-SIZES: dict[str, int] = {"C": 4, "D": 3, "E": 2, "K": 2, "M": 5, "Q": 3, "L": 6}
+SIZES: dict[str, int] = {"C": 4, "D": 3, "E": 2, "G": 2, "H": 2, "K": 2, "M": 5, "Q": 3, "L": 6}
 
 
 @dataclass

@@ -9,11 +9,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..core.check import at_least, peek, working
+from ..core.domain import Interval
 from ..core.reduce import Reduction, reduce, reduce_total
 from ..ops.unit import unit
 from ..parallel import sum_over_ranks
 
-__all__ = ["Rows", "positive_number", "reduce_rows", "rows_of"]
+__all__ = ["TEMPERATURE", "Rows", "positive_number", "reduce_rows", "rows_of"]
+
+
+TEMPERATURE = Interval("", "float", meaning="a number > 0", low=0, open_low=True, open_high=True, optional=True, scalar=True)
 
 
 class Rows(NamedTuple):

@@ -78,14 +78,25 @@ def pair_total_sum(pairs: Pairs, curve: Curve, weight: Tensor) -> Tensor:
         weight.detach(), pairs.x, pairs.y, *pairs.who[:4], curve.t, curve.c,
         pairs.who.same, curve.name, list(curve.params), pairs.memory, needs,
     )  # fmt: skip
-    total: Tensor = apply(_Total, *given)[0]
+    total: Tensor = _run(_Total, None, given, *learnable)[0]
     return total
 
 
 def _run(function: Any, op: Any, given: tuple[Any, ...], *learnable: Tensor | None) -> Any:
     # Dynamo fails at Functions whose output needs no gradient; in eager mode the Function makes jvp raise
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in learnable)
-    return op(*given) if torch.compiler.is_compiling() and not wanted else apply(function, *given)
+    if not torch.compiler.is_compiling():
+        return apply(function, *given)
+    return apply(function, *_distinct(given)) if wanted else op(*given)
+
+
+def _distinct(given: tuple[Any, ...]) -> list[Any]:
+    """Dynamo refuses a Function that is given a tensor twice."""
+    found: list[Any] = []
+    for value in given:
+        again = isinstance(value, Tensor) and any(value is other for other in found)
+        found.append(value.clone() if again else value)
+    return found
 
 
 def _plain_lse(x: Tensor, y: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
