@@ -22,6 +22,7 @@ export PYTHONPATH="$PWD/src:$work/site${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 export TRITON_CACHE_DIR="$work/triton" TORCHINDUCTOR_CACHE_DIR="$work/inductor" CUTE_DSL_CACHE_DIR="$work/cute"
 export XDG_CACHE_HOME="$work/cache" PYTORCH_KERNEL_CACHE_PATH="$work/kernels" CUDA_CACHE_PATH="$work/cuda"
+mkdir -- "$work/kernels" # PyTorch warns where it is not there, and tests take a warning for an error
 
 passed=() failed=() skipped=()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from linear_cases import DTYPES, Case, problem
+from linear_cases import DTYPES, Case, Problem, problem
 from linear_peers import CONTENDERS, Contender, Step, clear, step
 
 
@@ -51,9 +51,10 @@ def resident(run: Step) -> int | None:
     return None if before is None or peak is None else max(0, peak - before)
 
 
-def allocated(run: Step) -> int:
+def allocated(run: Step, given: Problem) -> int:
     """How far the allocator's peak rises above what is there before, on CUDA; after one run for tuners and caches."""
     run()
+    clear(given)  # or the gradients of that run would count as there before
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -76,7 +77,7 @@ def measure(case: Case, contender: Contender) -> dict[str, int]:
     step(loss, warm, case.backward)()  # thread pools, tables and compilers are not the loss's memory
     clear(given)
     run = step(loss, given, case.backward)
-    return above(case, allocated(run) if case.device == "cuda" else resident(run))
+    return above(case, allocated(run, given) if case.device == "cuda" else resident(run))
 
 
 def computed(case: Case, contender: Contender) -> dict[str, Any] | None:

@@ -101,15 +101,19 @@ def liger(accumulate: torch.dtype | None = None) -> Loss:
 
 
 def liger_sm90() -> Loss:
+    if find_spec("cutlass") is None:
+        raise AbsentError("not installed: nvidia-cutlass-dsl")
     from liger_kernel.ops.cutedsl.ops.fused_linear_cross_entropy_sm90 import liger_fused_linear_cross_entropy_sm90
 
     return liger_fused_linear_cross_entropy_sm90
 
 
-def cut(implementation: str) -> Loss:
-    from cut_cross_entropy import linear_cross_entropy
+def cut(implementation: str, **options: Any) -> Loss:
+    from cut_cross_entropy import LinearCrossEntropyImpl, linear_cross_entropy
 
-    return lambda x, w, t: linear_cross_entropy(x, w, t, impl=implementation)
+    if implementation.upper() not in LinearCrossEntropyImpl.__members__:
+        raise AbsentError(f"this version has no {implementation}")
+    return lambda x, w, t: linear_cross_entropy(x, w, t, impl=implementation, **options)
 
 
 def quack(**options: Any) -> Loss:
@@ -136,9 +140,10 @@ CONTENDERS = (
     Contender("liger", liger, **LIGER),
     Contender("liger, float32 accumulation", lambda: liger(torch.float32), slow=True, **LIGER),
     Contender("liger, CuTe SM90", liger_sm90, dtypes=("bfloat16",), **LIGER),
-    Contender("cut-cross-entropy", lambda: cut("cce"), **CUT),
-    Contender("cut-cross-entropy, kahan_full_c", lambda: cut("cce_kahan_full_c"), slow=True, **CUT),
-    Contender("cut-cross-entropy, exact", lambda: cut("cce_exact"), slow=True, **CUT),
+    Contender("cut-cross-entropy", lambda: cut("cce"), dtypes=HALF, **CUT),
+    Contender("cut-cross-entropy, no gradient filter", lambda: cut("cce", filter_eps=None), dtypes=HALF, slow=True, **CUT),
+    Contender("cut-cross-entropy, kahan_full_c", lambda: cut("cce_kahan_full_c"), dtypes=HALF, slow=True, **CUT),
+    Contender("cut-cross-entropy, exact", lambda: cut("cce_exact"), dtypes=HALF, slow=True, **CUT),
     Contender("cut-cross-entropy, torch_compile", lambda: cut("torch_compile"), logits=2, slow=True, compiled=True, **CUT),
     Contender("quack", quack, dtypes=HALF, **QUACK),
     Contender("quack, no scaled exp, untuned", lambda: quack(use_scaled_exp=False), dtypes=HALF, slow=True, **QUACK),

@@ -149,7 +149,7 @@ def entered(case: Case, loss: Loss, its: Problem, true: Truth, entry: Record) ->
     entry["error"] = accurate(loss, case, its, true)
     ready = step(loss, its, case.backward)
     if case.device == "cuda" and "memory" not in entry:
-        entry["memory"] = above(case, allocated(ready))
+        entry["memory"] = above(case, allocated(ready, its))
     return ready
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from losskit.ops.rows import Coefficients, Form, Found
 from projections import off
 
-__all__ = ["EVERYTHING", "Case", "Seen", "agree", "drawn", "eager", "process", "ptx", "seen", "triton", "truth", "whole"]
+__all__ = ["EVERYTHING", "Case", "Seen", "agree", "drawn", "eager", "ended", "process", "ptx", "seen", "triton", "truth", "whole"]
 
 EVERYTHING: dict[str, Any] = {"bias": True, "scale": 0.7, "softcap": 5.0, "tilt": True, "entropy": True, "top": True}
 
@@ -156,6 +156,13 @@ def triton(case: Case) -> Seen:
     from losskit.ops.triton.rows import sweep
 
     return seen(sweep, case)
+
+
+def ended(name: str, *given: Tensor) -> Any:
+    """A function of what comes before and after a pass, and its last argument. To be run by :func:`process`."""
+    from losskit.ops.triton import ends
+
+    return getattr(ends, name)(*given), given[-1]
 
 
 def whole(name: str, operands: list[Tensor], options: dict[str, Any], reduce: str) -> tuple[Tensor, list[Tensor], int]:

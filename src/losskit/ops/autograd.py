@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .blocks import slabs
+from .cuda import ends
 
 __all__ = ["apply", "as_given", "batched", "define", "scaled", "second", "without_autocast"]
 
@@ -64,13 +65,19 @@ def scaled(by: Tensor, found: Sequence[Tensor], primal: Sequence[Any], needs: Se
     for gradient, like, need in zip(found, primal[: len(needs)], needs, strict=True):
         if not need:
             results.append(None)
-        elif gradient.dtype == like.dtype:
-            results.append(gradient * by.to(gradient.dtype) if again else gradient.mul_(by.to(gradient.dtype)))
-        else:
-            out = torch.empty_like(gradient, dtype=like.dtype)
-            for part in slabs(len(gradient), 1024):
-                torch.mul(gradient[part], by.to(gradient.dtype), out=out[part])
-            results.append(out)
+            continue
+        factor = by.to(gradient.dtype)
+        if gradient.dtype == like.dtype:
+            results.append(gradient * factor if again else gradient.mul_(factor))
+            continue
+        out = torch.empty_like(gradient, dtype=like.dtype)
+        results.append(out)
+        if gradient.is_contiguous() and (fused := ends(gradient)) is not None:
+            fused.scale(gradient, factor, out)
+            continue
+        # a CPU rounds by way of a copy of the whole part
+        for part in slabs(len(gradient), 1024 if gradient.device.type == "cpu" else max(len(gradient), 1)):
+            torch.mul(gradient[part], factor, out=out[part])
     return results
 
 
@@ -84,15 +91,17 @@ def without_autocast(body: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def define(name: str, schema: str, body: Callable[..., tuple[Tensor, ...]], fake: Callable[..., tuple[Tensor, ...]]) -> Any:
+def define(name: str, schema: str, body: Callable[..., Any], fake: Callable[..., Any]) -> Any:
     """An op of this library: untouched by autocast, under vmap a loop, since one call is long enough to pay for itself."""
     op: Any = torch.library.custom_op(f"losskit::{name}", without_autocast(body), mutates_args=(), schema=schema)
 
-    def rule(info: Any, in_dims: tuple[Any, ...], *given: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    def rule(info: Any, in_dims: tuple[Any, ...], *given: Any) -> tuple[Any, Any]:
         calls = [
             op(*(v.select(d, i) if isinstance(d, int) else v for v, d in zip(given, in_dims, strict=True)))
             for i in range(info.batch_size)
         ]
+        if isinstance(calls[0], Tensor):
+            return torch.stack(calls), 0
         stacked = tuple(torch.stack(column) for column in zip(*calls, strict=True))
         return stacked, (0,) * len(stacked)
 

@@ -174,8 +174,7 @@ class Widened(Projection):
         return 4 * _aligned(len(self.w))
 
     def block(self, rows: int) -> Tensor:
-        # rows that start at a multiple of 16 numbers are read and written 16 bytes at a time, by kernels and products
-        return self.x.new_empty(rows, _aligned(len(self.w)), dtype=torch.float32)[:, : len(self.w)]
+        return _aligned_block(self.x, rows, len(self.w))
 
     def scores(self, rows: slice, out: Tensor) -> Tensor:
         return torch.mm(self.x[rows], self.w.T, out_dtype=torch.float32, out=out)
@@ -190,16 +189,35 @@ class Widened(Projection):
             torch.addmm(self.dw, by.T, self.x[rows], out_dtype=torch.float32, out=self.dw)
 
 
+class WidenedScores(Upcast):
+    """float16 on CUDA: scores from the tensor cores, gradients from float32, since float16 has no probability below 6e-8."""
+
+    @property
+    def row_bytes(self) -> int:
+        return 4 * (_aligned(len(self.w)) + self.x.shape[1])
+
+    def block(self, rows: int) -> Tensor:
+        return _aligned_block(self.x, rows, len(self.w))
+
+    def scores(self, rows: slice, out: Tensor) -> Tensor:
+        return torch.mm(self.x[rows], self.w.T, out_dtype=torch.float32, out=out)
+
+
 def _aligned(classes: int) -> int:
     return -(-classes // 16) * 16
+
+
+def _aligned_block(x: Tensor, rows: int, classes: int) -> Tensor:
+    """Rows that start at a multiple of 16 numbers are read and written 16 bytes at a time, by kernels and products."""
+    return x.new_empty(rows, _aligned(classes), dtype=torch.float32)[:, :classes]
 
 
 def projection(x: Tensor, w: Tensor) -> Projection:
     """The products as this device does them best."""
     if x.dtype not in (torch.float16, torch.bfloat16):
         return Projection(x, w)
-    if x.dtype == torch.bfloat16 and x.device.type == "cuda":
-        return Widened(x, w)  # float16 would lose the probabilities below 6e-8
+    if x.device.type == "cuda":
+        return Widened(x, w) if x.dtype == torch.bfloat16 else WidenedScores(x, w)
     if x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.numel() * len(w) > _SMALL and rounds_fast():
         return Rounded(x, w)
     return Upcast(x, w)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .blocks import Projection, largest, projection, row_blocks, slabs
+from .cuda import ends
 from .rows import Coefficients, Form, Visit
 
 __all__ = ["Needs", "Sweep", "Work"]
@@ -61,9 +62,7 @@ class Work:
 
     def _targets(self) -> tuple[Tensor, Tensor | None]:
         """The targets' scores from float64 products, less the shift; and their derivative through the softcap."""
-        own = self.x.new_empty(len(self.x), dtype=torch.float64)
-        for rows in slabs(len(self.x), self._gathered_rows()):
-            own[rows] = (self.x[rows].double() * self.w[self.index[rows]].double()).sum(1)
+        own = self._products()
         if self.bias is not None:
             own += self.bias[self.index].double()
         own = own * self.scale
@@ -71,6 +70,15 @@ class Work:
             return own - self.shift, None
         bent = own / self.softcap
         return bent.tanh() * self.softcap, bent.cosh().square().reciprocal()
+
+    def _products(self) -> Tensor:
+        """Of each row with its target's weights, in float64."""
+        if (fused := ends(self.x)) is not None:
+            return fused.row_dots(self.x, self.w, self.index)
+        own = self.x.new_empty(len(self.x), dtype=torch.float64)
+        for rows in slabs(len(self.x), self._gathered_rows()):
+            own[rows] = (self.x[rows].double() * self.w[self.index[rows]].double()).sum(1)
+        return own
 
     def run(self, sweep: Sweep, visit: Visit, needs: Needs) -> tuple[Tensor, Tensor, Tensor]:
         """Visit every row, and gather the gradients of input, weight and bias that are needed; empty those that are not."""
@@ -141,7 +149,9 @@ class Work:
         return drift * self.scale
 
     def _gathered_rows(self) -> int:
-        return max(1, _GATHERED // (8 * max(self.x.shape[1], 1)))
+        # elsewhere small pieces are launches to wait for; these take a quarter of the budget with all their copies
+        limit = _GATHERED if self.x.device.type == "cpu" else max(_GATHERED, self.memory // 16)
+        return max(1, limit // (8 * max(self.x.shape[1], 1)))
 
     def scattered(self, values: Tensor) -> Tensor:
         """Values of the rows that count, in their places; zero elsewhere."""
