@@ -106,7 +106,7 @@ def test_log_sum_exp_of_rows_and_columns_is_the_loop(name: str, size: float, mem
     who, (x, y) = WHOS[name], vectors(size=size)
 
     def ours(x: Tensor, y: Tensor) -> Tensor:
-        rows, cols = pair_logsumexp(Pairs(x, y, who, memory), columns=True)
+        rows, cols = pair_logsumexp(Pairs(x, y, who, memory=memory), columns=True)
         return weighed(rows, 0) + weighed(cols, 1)
 
     def plain(x: Tensor, y: Tensor) -> Tensor:
@@ -119,15 +119,15 @@ def test_log_sum_exp_of_rows_and_columns_is_the_loop(name: str, size: float, mem
 
 def test_rows_alone_are_the_rows() -> None:
     x, y = vectors()
-    rows, none = pair_logsumexp(Pairs(x, y, WHOS["others"], SMALL))
-    agree(rows, pair_logsumexp(Pairs(x, y, WHOS["others"], SMALL), columns=True)[0])
+    rows, none = pair_logsumexp(Pairs(x, y, WHOS["others"], memory=SMALL))
+    agree(rows, pair_logsumexp(Pairs(x, y, WHOS["others"], memory=SMALL), columns=True)[0])
     assert none.shape == (0,)
 
 
 @pytest.mark.parametrize("gradient", [False, True])
 def test_one_without_a_pair_is_minus_infinity_without_a_gradient(gradient: bool) -> None:
     x, y = (t.requires_grad_(gradient) for t in vectors())
-    for found in pair_logsumexp(Pairs(x, y, WHOS["nobody"], SMALL), columns=True):
+    for found in pair_logsumexp(Pairs(x, y, WHOS["nobody"], memory=SMALL), columns=True):
         assert (found == -math.inf).all()
         if gradient:
             assert not any(g.any() for g in torch.autograd.grad(found.exp().sum(), (x, y), retain_graph=True))
@@ -149,7 +149,7 @@ def test_bent_scores_are_the_loop(name: str, bend: str, params: list[float]) -> 
     who, (x, y) = WHOS[name], vectors()
 
     def ours(x: Tensor, y: Tensor) -> Tensor:
-        rows, cols = pair_logsumexp(Pairs(x, y, who, SMALL), columns=True, bend=bend, params=params)
+        rows, cols = pair_logsumexp(Pairs(x, y, who, memory=SMALL), columns=True, bend=bend, params=params)
         return weighed(rows, 0) + weighed(cols, 1)
 
     def curve(s: Tensor, i: int, j: int) -> Tensor:
@@ -170,7 +170,7 @@ def test_pairs_above_the_limit_of_their_row_or_column_are_left_out() -> None:
 
     def ours(x: Tensor, y: Tensor) -> Tensor:
         gate = Gate(guide_x, guide_y, row_limit, col_limit)
-        rows, cols = pair_logsumexp(Pairs(x, y, who, SMALL), columns=True, gate=gate)
+        rows, cols = pair_logsumexp(Pairs(x, y, who, memory=SMALL), columns=True, gate=gate)
         return weighed(rows, 0) + weighed(cols, 1)
 
     def plain(x: Tensor, y: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ def test_sums_are_the_loop(form: str, who: Who, memory: int, schedule: str) -> N
 
     def ours(x: Tensor, y: Tensor, t: Tensor, c: Tensor) -> Tensor:
         used = {"softplus": (t, None), "lifted": (t, c)}.get(form, (None, None))
-        curve, pairs = Curve(form, params, *used), Pairs(x, y, who, memory)
+        curve, pairs = Curve(form, params, *used), Pairs(x, y, who, memory=memory)
         total = by @ pair_sums(pairs, curve) if schedule == "rows" else pair_total_sum(pairs, curve, by)
         return total + 0 * (t.sum() + c.sum())
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .autograd import define
-from .pair_lse import gradient_of_lse, lse
+from . import pair_lse as eager
+from .autograd import define, without_autocast
 from .pair_sets import Who
 from .pair_sums import Sums, gradient_of_sum, row_sums
 from .pair_tiles import Call, Gate
 
 __all__ = ["pair_lse", "pair_lse_gradient", "pair_sum", "pair_sum_gradient", "pair_total"]
 
+_CPU_MEMORY = 8 << 20  # two tiles of 1024 x 1024 float32: the smallest, as measured, that cost the products little
+_CUDA_MEMORY = 256 << 20
 _PAIRS = "Tensor x, Tensor y, Tensor row_id, Tensor col_id, Tensor row_slot, Tensor col_slot"
 _GATE = "Tensor? gate_x, Tensor? gate_y, Tensor? row_limit, Tensor? col_limit"
-_CURVE = "bool same, str curve, float[] params, int memory"
+_CURVE = "bool same, str curve, float[] params, str narrow, int memory"
 
 
 def _gate(*tensors: Tensor | None) -> Gate | None:
@@ -30,24 +33,28 @@ def _gate(*tensors: Tensor | None) -> Gate | None:
 
 def _lse_call(given: Sequence[Any]) -> Call:
     x, y, a, b, c, d, *gate = given[:10]
-    same, curve, params, memory = given[10:14]
-    return Call(x, y, Who(a, b, c, d, same), memory, curve, params, _gate(*gate))
+    same, curve, params, narrow, memory = given[10:15]
+    return Call(x, y, Who(a, b, c, d, same), memory or _memory(x), curve, params, _gate(*gate), narrow)
+
+
+def _memory(x: Tensor) -> int:
+    return _CPU_MEMORY if x.device.type == "cpu" else _CUDA_MEMORY
 
 
 def _lse(*given: Any) -> tuple[Tensor, Tensor]:
-    return lse(_lse_call(given), given[14])
+    return eager.lse(_lse_call(given), given[15])
 
 
 def _lse_gradient(by_rows: Tensor, by_cols: Tensor, rows: Tensor, cols: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
-    return gradient_of_lse(_lse_call(given), by_rows, by_cols, rows, cols, given[14])
+    return eager.gradient_of_lse(_lse_call(given), by_rows, by_cols, rows, cols, given[15])
 
 
 def _sum_call(given: Sequence[Any]) -> tuple[Call, Sums]:
     x, y, a, b, c, d, t, u = given[:8]
-    same, curve, params, memory = given[8:12]
+    same, curve, params, narrow, memory = given[8:13]
     none = x.new_empty(0)
     sums = Sums(curve, none if t is None else t.to(x.dtype), none if u is None else u.to(x.dtype))
-    return Call(x, y, Who(a, b, c, d, same), memory, "", params), sums
+    return Call(x, y, Who(a, b, c, d, same), memory or _memory(x), "", params, None, narrow), sums
 
 
 def _sum(*given: Any) -> Tensor:
@@ -55,11 +62,11 @@ def _sum(*given: Any) -> Tensor:
 
 
 def _sum_gradient(by_rows: Tensor, *given: Any) -> tuple[Tensor, ...]:
-    return gradient_of_sum(*_sum_call(given), by_rows, given[12])[1:]
+    return gradient_of_sum(*_sum_call(given), by_rows, given[13])[1:]
 
 
 def _total(weight: Tensor, *given: Any) -> tuple[Tensor, ...]:
-    rows, *gradients = gradient_of_sum(*_sum_call(given), weight, given[12])
+    rows, *gradients = gradient_of_sum(*_sum_call(given), weight, given[13])
     return (weight.double() @ rows, *gradients)
 
 
@@ -69,11 +76,11 @@ def _empty(like: Tensor | None, need: bool, x: Tensor) -> Tensor:
 
 def _lse_fake(*given: Any) -> tuple[Tensor, Tensor]:
     x, y = given[:2]
-    return x.new_empty(len(x), dtype=torch.float64), x.new_empty(len(y) if given[14] else 0, dtype=torch.float64)
+    return x.new_empty(len(x), dtype=torch.float64), x.new_empty(len(y) if given[15] else 0, dtype=torch.float64)
 
 
 def _lse_gradient_fake(*given: Any) -> tuple[Tensor, ...]:
-    x, y, needs = given[4], given[5], given[18]
+    x, y, needs = given[4], given[5], given[19]
     return _empty(x, needs[0], x), _empty(y, needs[1], x)
 
 
@@ -82,7 +89,7 @@ def _sum_fake(x: Tensor, *given: Any) -> Tensor:
 
 
 def _sum_gradient_fake(by: Tensor, *given: Any) -> tuple[Tensor, ...]:
-    x, y, t, u, needs = given[0], given[1], given[6], given[7], given[12]
+    x, y, t, u, needs = given[0], given[1], given[6], given[7], given[13]
     return tuple(_empty(like, need, x) for like, need in zip((x, y, t, u), needs, strict=True))
 
 
@@ -106,3 +113,33 @@ pair_sum_gradient = define(
 pair_total = define(
     "pair_total", f"(Tensor weight, {_SUM}, bool[] needs) -> (Tensor, Tensor, Tensor, Tensor, Tensor)", _total, _total_fake
 )
+
+
+@functools.cache
+def _kernels() -> Any:
+    """Triton's, None where there is no Triton; loaded by the first call on CUDA."""
+    try:
+        from .triton import pairs as found
+    except ImportError:
+        return None
+    return found
+
+
+def _on_cuda(call: Call) -> Any:
+    """The kernels if they take the call."""
+    found = _kernels()
+    return found if found is not None and found.fits(call) else None
+
+
+def _cuda_lse(*given: Any) -> Any:
+    call = _lse_call(given)
+    return (_on_cuda(call) or eager).lse(call, given[15])
+
+
+def _cuda_lse_gradient(by_rows: Tensor, by_cols: Tensor, rows: Tensor, cols: Tensor, *given: Any) -> Any:
+    call = _lse_call(given)
+    return (_on_cuda(call) or eager).gradient_of_lse(call, by_rows, by_cols, rows, cols, given[15])
+
+
+pair_lse.register_kernel("cuda", without_autocast(_cuda_lse))
+pair_lse_gradient.register_kernel("cuda", without_autocast(_cuda_lse_gradient))

@@ -39,6 +39,8 @@ class Call(NamedTuple):
     bend: str = ""
     params: Sequence[float] = ()
     gate: Gate | None = None
+    narrow: str = ""
+    """A half-precision dtype for the operands of products, where a device adds them in float32; "" for their own."""
 
 
 class Tile(NamedTuple):

@@ -16,9 +16,7 @@ from .pair_ops import pair_lse, pair_lse_gradient, pair_sum, pair_sum_gradient, 
 from .pair_sets import Who, counted
 from .pair_tiles import Gate
 
-__all__ = ["PAIR_MEMORY", "Curve", "Pairs", "pair_logsumexp", "pair_sums", "pair_total_sum"]
-
-PAIR_MEMORY = 8 << 20  # two tiles of 1024 x 1024 float32: the smallest, as measured, that cost the products little
+__all__ = ["Curve", "Pairs", "pair_logsumexp", "pair_sums", "pair_total_sum"]
 
 
 class Pairs(NamedTuple):
@@ -29,8 +27,10 @@ class Pairs(NamedTuple):
     y: Tensor
     """(M, D), of the dtype of ``x``"""
     who: Who
-    memory: int = PAIR_MEMORY
-    """Bytes for tiles of scores."""
+    narrow: str = ""
+    """"bfloat16" or "float16": what the operands of products may be rounded to where the products are not; "" for no."""
+    memory: int = 0
+    """Bytes for tiles of scores; 0 for what suits the device."""
 
 
 class Curve(NamedTuple):
@@ -53,14 +53,15 @@ def pair_logsumexp(
     N x M x D in all, for rows and columns together. Differentiable twice; the second derivative keeps N x M.
     """
     gates = (None,) * 4 if gate is None else tuple(t.detach() for t in gate)
-    given = (pairs.x, pairs.y, *pairs.who[:4], *gates, pairs.who.same, bend, list(params), pairs.memory, columns)
+    given = (pairs.x, pairs.y, *pairs.who[:4], *gates, pairs.who.same, bend, list(params), pairs.narrow, pairs.memory, columns)
     rows, cols = _run(_Lse, pair_lse, given, pairs.x, pairs.y)
     return rows, cols
 
 
 def pair_sums(pairs: Pairs, curve: Curve) -> Tensor:
     """The sum of a curve of the score over the pairs of every row that count, (N,) in float64."""
-    given = (pairs.x, pairs.y, *pairs.who[:4], curve.t, curve.c, pairs.who.same, curve.name, list(curve.params), pairs.memory)
+    options = (pairs.who.same, curve.name, list(curve.params), pairs.narrow, pairs.memory)
+    given = (pairs.x, pairs.y, *pairs.who[:4], curve.t, curve.c, *options)
     total: Tensor = _run(_Sum, pair_sum, given, pairs.x, pairs.y, curve.t, curve.c)
     return total
 
@@ -76,7 +77,7 @@ def pair_total_sum(pairs: Pairs, curve: Curve, weight: Tensor) -> Tensor:
         return weight.double() @ pair_sums(pairs, curve)
     given = (
         weight.detach(), pairs.x, pairs.y, *pairs.who[:4], curve.t, curve.c,
-        pairs.who.same, curve.name, list(curve.params), pairs.memory, needs,
+        pairs.who.same, curve.name, list(curve.params), pairs.narrow, pairs.memory, needs,
     )  # fmt: skip
     total: Tensor = _run(_Total, None, given, *learnable)[0]
     return total
@@ -101,7 +102,7 @@ def _distinct(given: tuple[Any, ...]) -> list[Any]:
 
 def _plain_lse(x: Tensor, y: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
     """The same from scores that are kept: what higher derivatives differentiate."""
-    ids, gate, (same, curve, params, _, columns) = given[:4], given[4:8], given[8:]
+    ids, gate, (same, curve, params, _, _, columns) = given[:4], given[4:8], given[8:]
     scores = product(x, y.T).double()
     scores = BENDS[curve].value(scores, params) if curve else scores
     seen = counted(Who(ids[0], ids[1], ids[2], ids[3], same))
@@ -138,7 +139,7 @@ class _Lse(torch.autograd.Function):
         needs = list(ctx.needs_input_grad[:2])
         gradient = pair_lse_gradient if torch.compiler.is_compiling() else functools.partial(apply, _LseGradient)
         found = gradient(*grads, rows, cols, *call, *ctx.options[:-1], needs)
-        return *as_given(found, call, needs), *(None,) * 13
+        return *as_given(found, call, needs), *(None,) * 14
 
 
 class _LseGradient(torch.autograd.Function):
@@ -151,15 +152,15 @@ class _LseGradient(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:2], *inputs[4:14])
-        ctx.options = (*inputs[14:18], len(inputs[3]) > 0)
-        ctx.needs = inputs[18]
+        ctx.options = (*inputs[14:19], len(inputs[3]) > 0)
+        ctx.needs = inputs[19]
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         by_rows, by_cols, *call = ctx.saved_tensors
         plain = _of(_plain_lse, call[2:], ctx.options)
         (row_ups, col_ups), (dx, dy) = second(plain, call[:2], ctx.needs, (by_rows, by_cols), grads)
-        return row_ups, col_ups, None, None, dx, dy, *(None,) * 13
+        return row_ups, col_ups, None, None, dx, dy, *(None,) * 14
 
 
 def _of(plain: Callable[..., Any], rest: Sequence[Any], options: Sequence[Any]) -> Callable[..., Any]:
@@ -167,7 +168,7 @@ def _of(plain: Callable[..., Any], rest: Sequence[Any], options: Sequence[Any]) 
 
 
 def _plain_sum(x: Tensor, y: Tensor, t: Tensor | None, c: Tensor | None, *given: Any) -> tuple[Tensor]:
-    ids, (same, curve, params, _) = given[:4], given[4:]
+    ids, (same, curve, params, _, _) = given[:4], given[4:]
     none = x.new_empty(0)
     row, col = none if t is None else t[:, None].to(x.dtype), none if c is None else c[None].to(x.dtype)
     seen = counted(Who(ids[0], ids[1], ids[2], ids[3], same))
@@ -199,7 +200,7 @@ class _Sum(torch.autograd.Function):
         gradient = pair_sum_gradient if torch.compiler.is_compiling() else functools.partial(apply, _SumGradient)
         found = gradient(grads[0], *call, *ctx.options, needs)
         dx, dy, dt, dc = as_given(found, _by_primal(*call)[0], needs)
-        return dx, dy, *(None,) * 4, dt, dc, *(None,) * 4
+        return dx, dy, *(None,) * 4, dt, dc, *(None,) * 5
 
 
 class _SumGradient(torch.autograd.Function):
@@ -212,14 +213,14 @@ class _SumGradient(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:9])
-        ctx.options, ctx.needs = inputs[9:13], inputs[13]
+        ctx.options, ctx.needs = inputs[9:14], inputs[14]
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         by, *call = ctx.saved_tensors
         primal, ids = _by_primal(*call)
         (by_ups,), (dx, dy, dt, dc) = second(_of(_plain_sum, ids, ctx.options), primal, ctx.needs, (by,), grads)
-        return by_ups, dx, dy, *(None,) * 4, dt, dc, *(None,) * 5
+        return by_ups, dx, dy, *(None,) * 4, dt, dc, *(None,) * 6
 
 
 class _Total(torch.autograd.Function):
@@ -232,7 +233,7 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*output[1:], *inputs[:9])
-        ctx.options, ctx.needs = inputs[9:13], inputs[13]
+        ctx.options, ctx.needs = inputs[9:14], inputs[14]
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
 
@@ -240,7 +241,7 @@ class _Total(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         by, saved = grads[0], ctx.saved_tensors
         if by is None:
-            return (None,) * 14
+            return (None,) * 15
         found, (primal, ids) = saved[:4], _by_primal(*saved[5:])
         if torch.compiler.is_compiling():
             each = as_given([t * by.to(t.dtype) for t in found], primal, ctx.needs)
@@ -249,7 +250,7 @@ class _Total(torch.autograd.Function):
             each = as_given(apply(_TotalGradient, *given), primal, ctx.needs)
         else:
             each = scaled(by, found, primal, ctx.needs)
-        return None, *each[:2], *(None,) * 4, *each[2:], *(None,) * 5
+        return None, *each[:2], *(None,) * 4, *each[2:], *(None,) * 6
 
 
 class _TotalGradient(torch.autograd.Function):
