@@ -16,7 +16,7 @@ from cases import Case, draw
 from harness import LAWS, NONE, Variant, gradients, law, same
 from losskit.core.card import SECTIONS, TASKS, Card, Level
 
-REMARKS = ("whole_batch", "stop_gradient")  # say which laws do not apply
+REMARKS = ("whole_batch", "stop_gradient", "detached_weights")  # say which laws do not apply
 CLAIMS = ("nonnegative", "zero_at_target", "symmetric", "convex", "shift_invariant", "bounded_gradient")
 
 

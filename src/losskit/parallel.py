@@ -8,6 +8,7 @@ All ranks must call the same losses in the same order, with or without rows.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -57,9 +58,16 @@ def logsumexp_over_ranks(value: Tensor, group: dist.ProcessGroup | None) -> Tens
 
 def _eager(function: Callable[P, T]) -> Callable[P, T]:
     """A break in a graph of torch.compile, which cannot hold what depends on other ranks' sizes."""
-    disable: Any = torch.compiler.disable
-    disabled: Callable[P, T] = disable(function)
-    return disabled
+
+    @functools.wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        if not torch.compiler.is_compiling():
+            return function(*args, **options)
+        disable: Any = torch.compiler.disable  # not before: it loads the compiler, which takes seconds
+        disabled: Callable[P, T] = disable(function)
+        return disabled(*args, **options)
+
+    return run
 
 
 @_eager

@@ -1,4 +1,4 @@
-"""Honest evaluation: perplexity of language models, and the calibration of classifiers."""
+"""Honest evaluation: perplexity of language models, calibration of classifiers, retrieval by embeddings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .records import DocumentScore as DocumentScore
     from .report import PerplexityReport as PerplexityReport
     from .report import read_report as read_report
+    from .retrieving.relevance import Relevance as Relevance
+    from .retrieving.report import RetrievalReport as RetrievalReport
+    from .retrieving.run import retrieval as retrieval
     from .run import perplexity as perplexity
     from .running.journal import JournalError as JournalError
     from .score import NonFiniteError as NonFiniteError
@@ -37,6 +40,9 @@ _HOMES = {
     "side_by_side": ("Reading", "protocols"),
     "records": ("DocumentScore",),
     "report": ("PerplexityReport", "read_report"),
+    "retrieving.relevance": ("Relevance",),
+    "retrieving.report": ("RetrievalReport",),
+    "retrieving.run": ("retrieval",),
     "run": ("perplexity",),
     "score": ("NonFiniteError",),
     "summary": ("Figures",),
@@ -55,6 +61,8 @@ __all__ = [
     "PerplexityReport",
     "Plan",
     "Reading",
+    "Relevance",
+    "RetrievalReport",
     "TokenScore",
     "Window",
     "compare",
@@ -62,6 +70,7 @@ __all__ = [
     "protocols",
     "read_documents",
     "read_report",
+    "retrieval",
     "score_tokens",
 ]
 

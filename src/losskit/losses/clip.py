@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.card import loss
+from ..core.check import at_least, choice, wide
 from ..core.domain import Embeddings, Labels, Mask, Real
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce_total
@@ -17,7 +18,7 @@ from ..ops.pair_sets import Who
 from ..ops.pairs import Curve, Pairs, pair_sums, pair_total_sum
 from ..parallel import gather_rows, sum_over_ranks
 from .contrast import side
-from .embeddings import TEMPERATURE, positive_number, reduce_rows, rows_of
+from .embeddings import TEMPERATURE, positive_number, reduce_rows, towers
 from .info_nce import Batch, paper, rows64
 
 __all__ = ["CLIPLoss", "SigLIPLoss", "clip_loss", "siglip_loss"]
@@ -113,8 +114,9 @@ def clip_loss(
         tensor(1.3863)
     """
     positive_number("logit_scale", logit_scale)
-    q, k = rows_of(query, mask, normalize=normalize), rows_of(key, mask, normalize=normalize)
-    value = Batch(q, k, None, query_ids, key_ids, None, None, group).nll(1 / logit_scale, "both")
+    q, k = towers(query, key, mask, normalize=normalize)
+    scale = wide(logit_scale) if isinstance(logit_scale, Tensor) else logit_scale  # 1 / 100 is 0.0100021 in float16
+    value = Batch(q, k, None, query_ids, key_ids, None, None, group).nll(1 / scale, "both")
     return reduce_rows(value.to(q.values.dtype), q.valid, q.lead, reduction, normalizer, group)
 
 
@@ -190,17 +192,21 @@ def siglip_loss(
     """
     if multi_positive and (query_ids is None or key_ids is not None):
         raise ValueError('"multi_positive" takes "query_ids", and no "key_ids"')
+    choice("reduction", reduction, ("none", "mean", "sum"))
     positive_number("logit_scale", logit_scale)
-    q, k = rows_of(query, mask, normalize=normalize), rows_of(key, mask, normalize=normalize)
+    if not isinstance(logit_bias, Tensor):
+        at_least("logit_bias", logit_bias, -math.inf)
+    q, k = towers(query, key, mask, normalize=normalize)
     start = gather_rows(q.valid.long(), group).start
-    left, right = (side(r.values, r.valid, start, query_ids, key_ids) for r in (q, k))
+    left, right = (side(r, start, query_ids, key_ids) for r in (q, k))
     keys = right.everywhere(group)
     x = left.rows * logit_scale
-    bias = torch.as_tensor(logit_bias, dtype=x.dtype, device=x.device).expand(len(x))
-    others = Pairs(x, keys.rows, Who(left.ids, keys.ids, left.slots, keys.slots, False)), Curve("softplus", t=bias)
+    bias = logit_bias.to(x.dtype) if isinstance(logit_bias, Tensor) else x.new_full((), logit_bias)
+    apart = Who(left.ids, keys.ids, left.slots, keys.slots, False)
+    others = Pairs(x, keys.rows, apart, left.narrow), Curve("softplus", t=bias.expand(len(x)))
     if multi_positive:
         alike = Who(left.ids, keys.ids, torch.zeros_like(left.ids), torch.ones_like(keys.ids), True)
-        near = pair_sums(Pairs(-x, keys.rows, alike), Curve("softplus", t=-bias))
+        near = pair_sums(Pairs(-x, keys.rows, alike, left.narrow), Curve("softplus", t=-bias.expand(len(x))))
     else:
         near = -F.logsigmoid((x * k.values).sum(-1, dtype=torch.float64) + bias)
     near = torch.where(q.valid, near, 0)

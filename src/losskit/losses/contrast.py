@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..ops.pair_sets import NOBODY, Who
-from ..ops.pairs import Gate, Pairs, pair_logsumexp
+from ..ops.pair_tiles import Gate
+from ..ops.pairs import Pairs, pair_logsumexp
 from ..parallel import gather_rows, logsumexp_over_ranks
+from .embeddings import Rows
 
 __all__ = ["Contrast", "Side", "contrast", "label_counts", "label_sums", "log_add", "nll", "side"]
 
@@ -22,10 +24,15 @@ class Side(NamedTuple):
     rows: Tensor
     ids: Tensor
     slots: Tensor
+    narrow: str = ""
+    """What the operands of products may be rounded to."""
 
     def everywhere(self, group: dist.ProcessGroup | None) -> Side:
         """This side of all ranks."""
-        return self if group is None else Side(*(gather_rows(each, group).rows for each in self))
+        if group is None:
+            return self
+        rows, ids = (gather_rows(each, group).rows for each in self[:2])
+        return Side(rows, ids, ids if self.slots is self.ids else gather_rows(self.slots, group).rows, self.narrow)
 
 
 class Contrast(NamedTuple):
@@ -37,11 +44,15 @@ class Contrast(NamedTuple):
     """(n,): the same of the right side's rows of this rank; empty unless asked for"""
 
 
-def side(rows: Tensor, valid: Tensor, start: int, ids: Tensor | None = None, slots: Tensor | None = None) -> Side:
+def side(rows: Rows, start: int, ids: Tensor | None = None, slots: Tensor | None = None) -> Side:
     """Rows with ids and slots: their places in the whole batch where none are given, NOBODY where a row is not there."""
-    place = start + torch.arange(len(rows), device=rows.device)
-    each = (place if given is None else given.reshape(-1).long() for given in (ids, slots))
-    return Side(rows, *(torch.where(valid, value, NOBODY) for value in each))
+    place = start + torch.arange(len(rows.values), device=rows.values.device)
+    first = torch.where(rows.valid, place if ids is None else ids.reshape(-1).long(), NOBODY)
+    if slots is ids:  # one tensor for both: the ops compare it once
+        return Side(rows.values, first, first, rows.narrow)
+    return Side(
+        rows.values, first, torch.where(rows.valid, place if slots is None else slots.reshape(-1).long(), NOBODY), rows.narrow
+    )
 
 
 def contrast(
@@ -57,7 +68,8 @@ def contrast(
     ``both``, where this rank's rows begin in the right side, and the ranks, asks for the way back too: the left sides
     of all ranks together hold every row once.
     """
-    pairs = Pairs(left.rows / temperature, right.rows, Who(left.ids, right.ids, left.slots, right.slots, False))
+    who = Who(left.ids, right.ids, left.slots, right.slots, False)
+    pairs = Pairs(left.rows / temperature, right.rows, who, left.narrow)
     rest, back = pair_logsumexp(pairs, columns=both is not None, gate=gate)
     if both is not None:
         start, group = both

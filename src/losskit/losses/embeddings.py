@@ -8,13 +8,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..core.check import at_least, peek, working
+from ..core.check import at_least, choice, peek, working
 from ..core.domain import Interval
 from ..core.reduce import Reduction, reduce, reduce_total
 from ..ops.unit import unit
 from ..parallel import sum_over_ranks
 
-__all__ = ["TEMPERATURE", "Rows", "positive_number", "reduce_rows", "rows_of"]
+__all__ = ["TEMPERATURE", "Rows", "positive_number", "reduce_rows", "rows_of", "towers"]
 
 
 TEMPERATURE = Interval("", "float", meaning="a number > 0", low=0, open_low=True, open_high=True, optional=True, scalar=True)
@@ -29,6 +29,8 @@ class Rows(NamedTuple):
     """(N,) bool: the rows that are there"""
     lead: torch.Size
     """The leading axes, for reduction="none"."""
+    narrow: str
+    """The dtype of what was given, if that is half precision: products may take their operands in it."""
 
 
 def rows_of(input: Tensor, mask: Tensor | None = None, *, normalize: bool = True) -> Rows:
@@ -40,7 +42,18 @@ def rows_of(input: Tensor, mask: Tensor | None = None, *, normalize: bool = True
     else:
         valid = mask.reshape(-1)
         values = torch.where(valid[:, None], values, 0)
-    return Rows(unit(values) if normalize else values, valid, lead)
+    return Rows(unit(values) if normalize else values, valid, lead, _narrow(input))
+
+
+def towers(query: Tensor, key: Tensor, mask: Tensor | None = None, *, normalize: bool = True) -> tuple[Rows, Rows]:
+    """The rows of two towers in one dtype: float64 if one of them is."""
+    left, right = (rows_of(t, mask, normalize=normalize) for t in working(query, key))
+    narrow = _narrow(query) if query.dtype == key.dtype else ""
+    return left._replace(narrow=narrow), right._replace(narrow=narrow)
+
+
+def _narrow(input: Tensor) -> str:
+    return str(input.dtype).removeprefix("torch.") if input.dtype.itemsize == 2 else ""
 
 
 def positive_number(name: str, value: Tensor | float) -> None:
@@ -63,6 +76,7 @@ def reduce_rows(
 
     Shape:      value (N,), counts (N,): bool, or what each anchor counts for -> () or ``lead``
     """
+    choice("reduction", reduction, ("none", "mean", "sum"))
     weight = counts.to(value.dtype)
     if reduction == "none":
         return reduce(value, weight, reduction).reshape(lead)

@@ -9,12 +9,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..core.check import at_least
-from ..ops.pairs import Gate
-from ..ops.unit import unit
+from ..ops.pair_tiles import Gate
 from ..parallel import gather_rows
-from .embeddings import rows_of
+from .embeddings import rows_of, towers
 
 __all__ = ["Guide", "Judge"]
+
+_ROUNDING = 16  # eps: how far two sums of the same products, of up to some thousand features, may be apart
 
 
 class Guide(NamedTuple):
@@ -62,12 +63,14 @@ class Judge(NamedTuple):
         if above is not None:
             at_least("mask_above", above, -2)
         if guide.query is not None and guide.key is not None:
-            query, key = (rows_of(t.detach(), mask).values for t in (guide.query, guide.key))
-            negatives = None if guide.negatives is None else unit(guide.negatives.detach().float())
+            query, key = (r.values for r in towers(guide.query.detach(), guide.key.detach(), mask))
+            negatives = None if guide.negatives is None else rows_of(guide.negatives).values
         q, k = query.detach(), key.detach()
-        limit = (q * k).sum(-1) + (above or 0.0)
+        # a copy of the own key is as alike as the own key, however the sum of its product is rounded
+        slack = _ROUNDING * torch.finfo(q.dtype).eps * q.norm(dim=-1) * k.norm(dim=-1)
+        limit = (q * k).sum(-1) + (above or 0.0) + slack
         queries, keys, limits = (gather_rows(t, group).rows for t in (q, k, limit))
-        negatives = None if negatives is None else gather_rows(negatives.detach(), group).rows
+        negatives = None if negatives is None else gather_rows(negatives.detach().to(q.dtype), group).rows
         return cls(q, k, limit, queries, keys, limits, negatives)
 
     def of_keys(self) -> Gate:

@@ -18,10 +18,10 @@ from ..ops.pair_sets import NOBODY, Who
 from ..ops.pairs import Curve, Pairs, pair_sums
 from ..parallel import gather_rows
 from .contrast import Side, contrast, label_counts, log_add, nll, side
-from .embeddings import TEMPERATURE, Rows, positive_number, reduce_rows, rows_of
+from .embeddings import TEMPERATURE, Rows, positive_number, reduce_rows, rows_of, towers
 from .false_negatives import Guide, Judge
 
-__all__ = ["Directions", "InfoNCELoss", "info_nce_loss"]
+__all__ = ["InfoNCELoss", "info_nce_loss"]
 
 Directions = Literal["one", "both", "joint"]
 
@@ -81,6 +81,8 @@ def paper(
         pool, apart = rows64(negatives, normalize), torch.ones(n, len(negatives), dtype=torch.bool)
         if negative_ids is not None and key_ids is not None:
             apart = key_ids.flatten()[:, None] != negative_ids
+        elif negative_ids is not None and query_ids is not None:
+            apart = query_ids.flatten()[:, None] != negative_ids
         parts.append(total(q, pool, apart, limit))
     if directions == "joint":
         parts += [total(k, q, differ, limit), total(q, q, differ, limit), total(k, k, differ, limit)]
@@ -184,7 +186,7 @@ def info_nce_loss(
     at_least("margin", margin, 0)
     positive_number("temperature", temperature)
     choice("directions", directions, ("one", "both", "joint"))
-    q, k = rows_of(query, mask, normalize=normalize), rows_of(key, mask, normalize=normalize)
+    q, k = towers(query, key, mask, normalize=normalize)
     pool = None if negatives is None else rows_of(negatives, normalize=normalize)
     guide = Guide(guide_query, guide_key, guide_negatives)
     judge = Judge.of(q.values, k.values, None if pool is None else pool.values, guide, mask_above, mask, group)
@@ -216,14 +218,18 @@ class Batch(NamedTuple):
     ) -> Tensor:
         """-log of the share of each pair among all that it is compared with, (n,) in float64."""
         (q, k, pool), judge, group = self[:3], self.judge, self.group
+        if self.negative_ids is not None and (pool is None or (self.query_ids is None and self.key_ids is None)):
+            raise ValueError(
+                '"negative_ids" goes with "negatives", and with the "key_ids" or "query_ids" that it is compared with'
+            )
         start = gather_rows(q.valid.long(), group).start
-        left, right = (side(r.values, r.valid, start, self.query_ids, self.key_ids) for r in (q, k))
+        left, right = (side(r, start, self.query_ids, self.key_ids) for r in (q, k))
         keys, ranks = right.everywhere(group), None if directions == "one" else (start, group)
         found = contrast(left, keys, temperature, both=ranks, gate=judge and judge.of_keys())
         rest = [found.rest]
         if pool is not None:
-            further = _further(pool, self.negative_ids).everywhere(group)
-            rest.append(contrast(left, further, temperature, gate=judge and judge.of_negatives()).rest)
+            mine, further = self._against(pool)
+            rest.append(contrast(mine, further.everywhere(group), temperature, gate=judge and judge.of_negatives()).rest)
         if directions == "joint":
             queries = left.everywhere(group)
             rest += [found.back, contrast(left, queries, temperature, gate=judge and judge.of_queries()).rest]
@@ -235,17 +241,21 @@ class Batch(NamedTuple):
         value = nll(own, others, decoupled=decoupled)
         return (value + nll(own, found.back, decoupled=decoupled)) / 2 if directions == "both" else value
 
-
-def _further(pool: Rows, ids: Tensor | None) -> Side:
-    """Negatives of every query: of no query's id, and of nobody's slot unless their ids are known."""
-    apart = torch.where(pool.valid, -(1 << 62), NOBODY)
-    return Side(pool.values, apart, apart if ids is None else torch.where(pool.valid, ids.reshape(-1).long(), NOBODY))
+    def _against(self, pool: Rows) -> tuple[Side, Side]:
+        """Queries, and the further negatives of this rank: of other ids, if they have ids, and else all."""
+        known = self.query_ids if self.key_ids is None else self.key_ids
+        ids: tuple[Tensor | int, Tensor | int] = (0, 1)
+        if self.negative_ids is not None and known is not None:
+            ids = known.reshape(-1).long(), self.negative_ids.reshape(-1).long()
+        mine, further = (torch.where(r.valid, each, NOBODY) for r, each in zip((self.query, pool), ids, strict=True))
+        narrow = self.query.narrow if pool.narrow == self.query.narrow else ""
+        return Side(self.query.values, mine, mine, narrow), Side(pool.values.to(self.query.values.dtype), further, further)
 
 
 def _each_positive(query: Side, keys: Side, rest: Tensor, temperature: Tensor | float) -> Tensor:
     """The mean over a query's positives of log(1 + e^(rest - s)), (n,)."""
     alike = Who(query.ids, keys.ids, torch.zeros_like(query.ids), torch.ones_like(keys.ids), True)
-    total = pair_sums(Pairs(-query.rows / temperature, keys.rows, alike), Curve("softplus", t=rest))
+    total = pair_sums(Pairs(-query.rows / temperature, keys.rows, alike, query.narrow), Curve("softplus", t=rest))
     return total / label_counts(keys.ids, query.ids).clamp(min=1)
 
 

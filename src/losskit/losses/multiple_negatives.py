@@ -13,7 +13,7 @@ from ..core.check import choice
 from ..core.domain import Embeddings, Labels, Mask
 from ..core.module import Loss
 from ..core.reduce import Reduction
-from .embeddings import TEMPERATURE, Rows, positive_number, reduce_rows, rows_of
+from .embeddings import TEMPERATURE, Rows, positive_number, reduce_rows, rows_of, towers
 from .info_nce import Batch, Directions, paper
 
 __all__ = ["MultipleNegativesRankingLoss", "multiple_negatives_ranking_loss"]
@@ -87,7 +87,7 @@ def multiple_negatives_ranking_loss(
     """
     positive_number("temperature", temperature)
     choice("directions", directions, ("one", "both", "joint"))
-    q, k = rows_of(query, mask, normalize=normalize), rows_of(key, mask, normalize=normalize)
+    q, k = towers(query, key, mask, normalize=normalize)
     pool = None if negatives is None else _pool(negatives, mask, normalize)
     value = Batch(q, k, pool, query_ids, key_ids, negative_ids, None, group).nll(temperature, directions)
     return reduce_rows(value.to(q.values.dtype), q.valid, q.lead, reduction, normalizer, group)

@@ -14,7 +14,7 @@ from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..parallel import gather_rows
 from .contrast import contrast, log_add, nll, side
-from .embeddings import TEMPERATURE, positive_number, reduce_rows, rows_of
+from .embeddings import TEMPERATURE, positive_number, reduce_rows, towers
 from .info_nce import rows64
 
 __all__ = ["NTXentLoss", "nt_xent_loss"]
@@ -84,9 +84,9 @@ def nt_xent_loss(
         tensor(1.9459)
     """
     positive_number("temperature", temperature)
-    q, k = rows_of(query, mask), rows_of(key, mask)
+    q, k = towers(query, key, mask)
     start = gather_rows(q.valid.long(), group).start
-    left, right = (side(r.values, r.valid, start, ids, ids) for r in (q, k))
+    left, right = (side(r, start, ids, ids) for r in (q, k))
     queries, keys = left.everywhere(group), right.everywhere(group)
     across = contrast(left, keys, temperature, both=(start, group))
     own = (q.values * k.values).sum(-1, dtype=torch.float64) / temperature

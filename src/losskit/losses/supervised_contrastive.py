@@ -94,18 +94,18 @@ def supervised_contrastive_loss(
     positive_number("temperature", temperature)
     z = rows_of(input, mask)
     start = gather_rows(z.valid.long(), group).start
-    mine = side(z.values, z.valid, start, labels)
+    mine = side(z, start, labels)
     every = mine.everywhere(group)
     x = mine.rows / temperature
     positives = label_counts(every.ids, mine.ids) - 1
     counts = positives > 0
-    log_total, _ = pair_logsumexp(Pairs(x, every.rows, Who(mine.slots, every.slots, mine.slots, every.slots, False)))
+    log_total, _ = pair_logsumexp(Pairs(x, every.rows, Who(mine.slots, every.slots, mine.slots, every.slots, False), z.narrow))
     if average == "out":
         alike = label_sums(every.rows, every.ids)[start : start + len(x)] - mine.rows
         near = (x * alike).sum(-1, dtype=torch.float64) / positives.clamp(min=1)
     else:
-        near, _ = pair_logsumexp(Pairs(x, every.rows, Who(mine.ids, every.ids, mine.slots, every.slots, True)))
-        near = near - positives.clamp(min=1).log()
+        near, _ = pair_logsumexp(Pairs(x, every.rows, Who(mine.ids, every.ids, mine.slots, every.slots, True), z.narrow))
+        near = near - positives.clamp(min=1).double().log()
     value = torch.where(counts, torch.where(counts, log_total, 0) - torch.where(counts, near, 0), 0)
     return reduce_rows(value.to(x.dtype), counts, z.lead, reduction, normalizer, group)
 

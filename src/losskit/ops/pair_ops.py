@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from . import pair_lse as eager
+from . import pair_sums as eager_sums
 from .autograd import define, without_autocast
 from .pair_sets import Who
-from .pair_sums import Sums, gradient_of_sum, row_sums
+from .pair_sums import Sums
 from .pair_tiles import Call, Gate
 
 __all__ = ["pair_lse", "pair_lse_gradient", "pair_sum", "pair_sum_gradient", "pair_total"]
 
 _CPU_MEMORY = 8 << 20  # two tiles of 1024 x 1024 float32: the smallest, as measured, that cost the products little
-_CUDA_MEMORY = 256 << 20
+_CUDA_MEMORY = 1 << 30
 _PAIRS = "Tensor x, Tensor y, Tensor row_id, Tensor col_id, Tensor row_slot, Tensor col_slot"
 _GATE = "Tensor? gate_x, Tensor? gate_y, Tensor? row_limit, Tensor? col_limit"
 _CURVE = "bool same, str curve, float[] params, str narrow, int memory"
@@ -58,15 +59,15 @@ def _sum_call(given: Sequence[Any]) -> tuple[Call, Sums]:
 
 
 def _sum(*given: Any) -> Tensor:
-    return row_sums(*_sum_call(given))
+    return eager_sums.row_sums(*_sum_call(given))
 
 
 def _sum_gradient(by_rows: Tensor, *given: Any) -> tuple[Tensor, ...]:
-    return gradient_of_sum(*_sum_call(given), by_rows, given[13])[1:]
+    return eager_sums.gradient_of_sum(*_sum_call(given), by_rows, given[13])[1:]
 
 
 def _total(weight: Tensor, *given: Any) -> tuple[Tensor, ...]:
-    rows, *gradients = gradient_of_sum(*_sum_call(given), weight, given[13])
+    rows, *gradients = eager_sums.gradient_of_sum(*_sum_call(given), weight, given[13])
     return (weight.double() @ rows, *gradients)
 
 
@@ -117,29 +118,55 @@ pair_total = define(
 
 @functools.cache
 def _kernels() -> Any:
-    """Triton's, None where there is no Triton; loaded by the first call on CUDA."""
+    """Triton's, of log-sum-exps and of sums; None where there is no Triton; loaded by the first call on CUDA."""
     try:
-        from .triton import pairs as found
+        from .triton import pair_sums, pairs
     except ImportError:
         return None
-    return found
+    return pairs, pair_sums
 
 
-def _on_cuda(call: Call) -> Any:
-    """The kernels if they take the call."""
+def _lse_kernels(call: Call) -> Any:
     found = _kernels()
-    return found if found is not None and found.fits(call) else None
+    return found[0] if found is not None and found[0].fits(call) else eager
+
+
+def _sum_kernels(call: Call, sums: Sums) -> Any:
+    found = _kernels()
+    return found[1] if found is not None and found[1].fits(call, sums) else eager_sums
 
 
 def _cuda_lse(*given: Any) -> Any:
     call = _lse_call(given)
-    return (_on_cuda(call) or eager).lse(call, given[15])
+    return _lse_kernels(call).lse(call, given[15])
 
 
 def _cuda_lse_gradient(by_rows: Tensor, by_cols: Tensor, rows: Tensor, cols: Tensor, *given: Any) -> Any:
     call = _lse_call(given)
-    return (_on_cuda(call) or eager).gradient_of_lse(call, by_rows, by_cols, rows, cols, given[15])
+    return _lse_kernels(call).gradient_of_lse(call, by_rows, by_cols, rows, cols, given[15])
 
 
-pair_lse.register_kernel("cuda", without_autocast(_cuda_lse))
-pair_lse_gradient.register_kernel("cuda", without_autocast(_cuda_lse_gradient))
+def _cuda_sum(*given: Any) -> Any:
+    call, sums = _sum_call(given)
+    return _sum_kernels(call, sums).row_sums(call, sums)
+
+
+def _cuda_sum_gradient(by_rows: Tensor, *given: Any) -> Any:
+    call, sums = _sum_call(given)
+    return _sum_kernels(call, sums).gradient_of_sum(call, sums, by_rows, given[13])[1:]
+
+
+def _cuda_total(weight: Tensor, *given: Any) -> Any:
+    call, sums = _sum_call(given)
+    rows, *gradients = _sum_kernels(call, sums).gradient_of_sum(call, sums, weight, given[13])
+    return (weight.double() @ rows, *gradients)
+
+
+for _op, _body in (
+    (pair_lse, _cuda_lse),
+    (pair_lse_gradient, _cuda_lse_gradient),
+    (pair_sum, _cuda_sum),
+    (pair_sum_gradient, _cuda_sum_gradient),
+    (pair_total, _cuda_total),
+):
+    _op.register_kernel("cuda", without_autocast(_body))

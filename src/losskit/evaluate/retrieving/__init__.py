@@ -1,0 +1,1 @@
+"""Retrieval: where the relevant documents of a query stand among all documents."""
