@@ -24,6 +24,12 @@ def law(function: Law) -> Law:
     return function
 
 
+def derivative_law(function: Law) -> Law:
+    """Register a law of derivatives: not for a loss whose paper defines a gradient that is the derivative of no value."""
+    LAWS[function.__name__] = lambda card, variant: None if "detached_weights" in card.laws else function(card, variant)
+    return function
+
+
 def same(got: Tensor, wanted: Tensor, tolerance: float = 1e-10) -> None:
     """Equal shape, and values equal within ``tolerance``, relative to 1 + |wanted|; NaN equals NaN."""
     torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True, check_dtype=False)

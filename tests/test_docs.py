@@ -50,7 +50,8 @@ def test_every_example_runs(path: Path) -> None:
 
 
 def test_the_guides_have_examples() -> None:
-    for name in ("from-torch", "means", "imbalance", "debug", "perplexity", "error-bars", "calibration"):
+    guides = ("from-torch", "means", "imbalance", "debug", "perplexity", "error-bars", "calibration", "embeddings", "retrieval")
+    for name in guides:
         assert (DOCS / "guide" / f"{name}.md").read_text().count(">>>") > 3
 
 

@@ -24,6 +24,8 @@ SHOWN = (
     "weighted mean of Huber: errors 2, 4 with weights 1, 3 (1 * 1.5 + 3 * 3.5) / (1 + 3)",
     "log-cosh of an error of 1e-4, float32",
     "Barron's loss, alpha 1e-6, error 0.5, float32",
+    "InfoNCE of 64 orthogonal pairs, temperature 0.05, float32 (beside: cross-entropy of the scores)",
+    "gradient of a query that is a row of zeros (beside: F.normalize)",
     "-log p of a token 120 below the likeliest, float32 scores (beside: softmax, then log)",
     "60 equally likely classes, 16,384 tokens, float16 (beside: exp of the sum over the count)",
     "a batch of two tokens and one of ten (beside: exp of the mean of the batches' means)",

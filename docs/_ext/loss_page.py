@@ -25,6 +25,7 @@ LAWS = {
     "convex": "It is convex in the prediction: a straight walk to a minimum never goes up.",
     "shift_invariant": "Adding a number to all scores of a row changes nothing.",
     "bounded_gradient": "Its gradient stays bounded however far the prediction is off.",
+    "detached_weights": "The weights of its pairs are constants of the gradient, as in its paper: not the slope of the value.",
     "stop_gradient": "A factor of it is held constant in the gradient, on purpose.",
     "whole_batch": "It sees the batch as a whole: its value is not a mean over rows, so parts of micro-batches do not add up.",
 }
@@ -116,13 +117,18 @@ def _levels(card: Card) -> list[tuple[str, Level | None]]:
     return [("of a model that knows nothing", card.chance), ("of the best constant", card.constant), ("at best", card.floor)]
 
 
+_FACTS = ("num_classes", "prior", "target", "batch_size")
+
+
 def _level(card: Card, words: str, level: Level | None) -> str:
     """One row of the table: the level for example facts, which are named."""
     if level is None:
         return ""
     examples, facts, told = _examples(card), dict[str, Any](), list[str]()
     for name, parameter in inspect.signature(level).parameters.items():
-        if name in examples and (name in ("num_classes", "prior", "target") or parameter.default is parameter.empty):
+        if name in examples and (
+            name in ("num_classes", "prior", "target", "batch_size") or parameter.default is parameter.empty
+        ):
             facts[name], text = examples[name]
             told.append(text)
         elif parameter.default is parameter.empty:
@@ -139,7 +145,10 @@ def _examples(card: Card) -> dict[str, tuple[Any, str]]:
         facts["prior"] = ([9, 1], "two classes, 9 to 1")
     else:
         facts["prior"] = (0.1, "one in ten is positive")
-    if isinstance(target, Logits):
+    facts["batch_size"] = (1024, "1024 rows")
+    if isinstance(target, ClassIndex):
+        facts["target"] = (torch.arange(20) % 10, "two rows of each class")
+    elif isinstance(target, Logits):
         rows = "2, 0, 0 and 0, 1, 0"
         facts["target"] = (torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64), f"a teacher's scores {rows}")
     else:

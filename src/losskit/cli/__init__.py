@@ -152,7 +152,7 @@ def _levels(card: Any) -> dict[str, Any]:
 
     wanted = [f for f in (card.chance, card.constant, card.floor) if f is not None]
     of_classes = isinstance(card.sample.get("target"), ClassIndex)
-    known = {"num_classes": 10, "prior": [0.1] * 10 if of_classes else 0.1}
+    known = {"num_classes": 10, "prior": [0.1] * 10 if of_classes else 0.1, "batch_size": 1024}
     facts = {k: v for k, v in known.items() if any(k in inspect.signature(f).parameters for f in wanted)}
     levels = losskit.reference(card.name, **facts)._asdict()
     return {"facts": facts, **levels}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..core.card import Card
 from ..core.domain import ClassIndex, Domain, Interval, LinearWeight, Sizes
+from .angles import AXIS, turned
 
 __all__ = ["Curve", "curve"]
 
@@ -30,8 +31,11 @@ def curve(card: Card, *, low: float = -6.0, high: float = 6.0, points: int = 121
     """Move one prediction of ``card`` from ``low`` to ``high`` (float64); the gradient is autograd's.
 
     For class scores the target's score moves and the others stay 0; for everything else the prediction moves and the
-    target stays 0, or 1 where the loss does not take 0. A loss whose predictions are bounded starts inside.
+    target stays 0, or 1 where the loss does not take 0. A loss whose predictions are bounded starts inside. Of embeddings
+    only angles matter: there one vector turns by half a circle.
     """
+    if card.task == "embedding":
+        return Curve(AXIS, *turned(card, points))
     moving = next(n for n in card.tensors if card.sample[n].kind == "float")
     bound = card.sample[moving]
     if isinstance(bound, Interval) and bound.low > low:

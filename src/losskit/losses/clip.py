@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import at_least, choice, wide
+from ..core.check import at_least, choice
 from ..core.domain import Embeddings, Labels, Mask, Real
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce_total
 from ..ops.pair_sets import Who
 from ..ops.pairs import Curve, Pairs, pair_sums, pair_total_sum
+from ..ops.unit import dots
 from ..parallel import gather_rows, sum_over_ranks
 from .contrast import side
 from .embeddings import TEMPERATURE, positive_number, reduce_rows, towers
@@ -115,8 +116,7 @@ def clip_loss(
     """
     positive_number("logit_scale", logit_scale)
     q, k = towers(query, key, mask, normalize=normalize)
-    scale = wide(logit_scale) if isinstance(logit_scale, Tensor) else logit_scale  # 1 / 100 is 0.0100021 in float16
-    value = Batch(q, k, None, query_ids, key_ids, None, None, group).nll(1 / scale, "both")
+    value = Batch(q, k, None, query_ids, key_ids, None, None, group).nll(logit_scale, "both")
     return reduce_rows(value.to(q.values.dtype), q.valid, q.lead, reduction, normalizer, group)
 
 
@@ -208,7 +208,7 @@ def siglip_loss(
         alike = Who(left.ids, keys.ids, torch.zeros_like(left.ids), torch.ones_like(keys.ids), True)
         near = pair_sums(Pairs(-x, keys.rows, alike, left.narrow), Curve("softplus", t=-bias.expand(len(x))))
     else:
-        near = -F.logsigmoid((x * k.values).sum(-1, dtype=torch.float64) + bias)
+        near = -F.logsigmoid(dots(x, k.values) + bias)
     near = torch.where(q.valid, near, 0)
     if reduction == "none":
         value = near + pair_sums(*others)

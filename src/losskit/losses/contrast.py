@@ -9,13 +9,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.check import wide
 from ..ops.pair_sets import NOBODY, Who
 from ..ops.pair_tiles import Gate
 from ..ops.pairs import Pairs, pair_logsumexp
 from ..parallel import gather_rows, logsumexp_over_ranks
 from .embeddings import Rows
 
-__all__ = ["Contrast", "Side", "contrast", "label_counts", "label_sums", "log_add", "nll", "side"]
+__all__ = ["Contrast", "Side", "contrast", "inverse", "label_counts", "label_sums", "log_add", "nll", "side"]
 
 
 class Side(NamedTuple):
@@ -33,6 +34,10 @@ class Side(NamedTuple):
             return self
         rows, ids = (gather_rows(each, group).rows for each in self[:2])
         return Side(rows, ids, ids if self.slots is self.ids else gather_rows(self.slots, group).rows, self.narrow)
+
+    def times(self, scale: Tensor | float) -> Side:
+        """The same with longer rows, so that products with them are scores."""
+        return self._replace(rows=self.rows * scale)
 
 
 class Contrast(NamedTuple):
@@ -58,7 +63,7 @@ def side(rows: Rows, start: int, ids: Tensor | None = None, slots: Tensor | None
 def contrast(
     left: Side,
     right: Side,
-    temperature: Tensor | float,
+    temperature: Tensor | float = 1.0,
     *,
     both: tuple[int, dist.ProcessGroup | None] | None = None,
     gate: Gate | None = None,
@@ -69,12 +74,18 @@ def contrast(
     of all ranks together hold every row once.
     """
     who = Who(left.ids, right.ids, left.slots, right.slots, False)
-    pairs = Pairs(left.rows / temperature, right.rows, who, left.narrow)
+    rows = left.rows if isinstance(temperature, float) and temperature == 1 else left.rows / temperature
+    pairs = Pairs(rows, right.rows, who, left.narrow)
     rest, back = pair_logsumexp(pairs, columns=both is not None, gate=gate)
     if both is not None:
         start, group = both
         back = logsumexp_over_ranks(back, group)[start : start + len(left.rows)]
     return Contrast(rest, back)
+
+
+def inverse(temperature: Tensor | float) -> Tensor | float:
+    """1 / temperature, with digits that half precision has not: 1 / 0.01 is 99.98 there."""
+    return 1 / (wide(temperature) if isinstance(temperature, Tensor) else temperature)
 
 
 def log_add(*terms: Tensor) -> Tensor:

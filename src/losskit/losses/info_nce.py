@@ -16,8 +16,9 @@ from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..ops.pair_sets import NOBODY, Who
 from ..ops.pairs import Curve, Pairs, pair_sums
+from ..ops.unit import dots
 from ..parallel import gather_rows
-from .contrast import Side, contrast, label_counts, log_add, nll, side
+from .contrast import Side, contrast, inverse, label_counts, log_add, nll, side
 from .embeddings import TEMPERATURE, Rows, positive_number, reduce_rows, rows_of, towers
 from .false_negatives import Guide, Judge
 
@@ -191,7 +192,8 @@ def info_nce_loss(
     guide = Guide(guide_query, guide_key, guide_negatives)
     judge = Judge.of(q.values, k.values, None if pool is None else pool.values, guide, mask_above, mask, group)
     batch = Batch(q, k, pool, query_ids, key_ids, negative_ids, judge, group)
-    value = batch.nll(temperature, directions, margin=margin, decoupled=decoupled, multi_positive=multi_positive)
+    scale = inverse(temperature)
+    value = batch.nll(scale, directions, margin=margin, decoupled=decoupled, multi_positive=multi_positive)
     return reduce_rows(value.to(q.values.dtype), q.valid, q.lead, reduction, normalizer, group)
 
 
@@ -209,7 +211,7 @@ class Batch(NamedTuple):
 
     def nll(
         self,
-        temperature: Tensor | float,
+        scale: Tensor | float,
         directions: str,
         *,
         margin: float = 0.0,
@@ -225,37 +227,38 @@ class Batch(NamedTuple):
         start = gather_rows(q.valid.long(), group).start
         left, right = (side(r, start, self.query_ids, self.key_ids) for r in (q, k))
         keys, ranks = right.everywhere(group), None if directions == "one" else (start, group)
-        found = contrast(left, keys, temperature, both=ranks, gate=judge and judge.of_keys())
+        near = left.times(scale)
+        found = contrast(near, keys, both=ranks, gate=judge and judge.of_keys())
         rest = [found.rest]
         if pool is not None:
-            mine, further = self._against(pool)
-            rest.append(contrast(mine, further.everywhere(group), temperature, gate=judge and judge.of_negatives()).rest)
+            mine, further = self._against(near, pool)
+            rest.append(contrast(mine, further.everywhere(group), gate=judge and judge.of_negatives()).rest)
         if directions == "joint":
             queries = left.everywhere(group)
-            rest += [found.back, contrast(left, queries, temperature, gate=judge and judge.of_queries()).rest]
-            rest += [contrast(right, keys, temperature, gate=judge and judge.among_keys()).rest]
+            rest += [found.back, contrast(near, queries, gate=judge and judge.of_queries()).rest]
+            rest += [contrast(right.times(scale), keys, gate=judge and judge.among_keys()).rest]
         others = rest[0] if len(rest) == 1 else log_add(*rest)
         if multi_positive:
-            return _each_positive(left, keys, others + margin / temperature, temperature)
-        own = ((q.values * k.values).sum(-1, dtype=torch.float64) - margin) / temperature
+            return _each_positive(near, keys, others + margin * scale)
+        own = dots(near.rows, k.values) - margin * scale
         value = nll(own, others, decoupled=decoupled)
         return (value + nll(own, found.back, decoupled=decoupled)) / 2 if directions == "both" else value
 
-    def _against(self, pool: Rows) -> tuple[Side, Side]:
+    def _against(self, near: Side, pool: Rows) -> tuple[Side, Side]:
         """Queries, and the further negatives of this rank: of other ids, if they have ids, and else all."""
         known = self.query_ids if self.key_ids is None else self.key_ids
         ids: tuple[Tensor | int, Tensor | int] = (0, 1)
         if self.negative_ids is not None and known is not None:
             ids = known.reshape(-1).long(), self.negative_ids.reshape(-1).long()
         mine, further = (torch.where(r.valid, each, NOBODY) for r, each in zip((self.query, pool), ids, strict=True))
-        narrow = self.query.narrow if pool.narrow == self.query.narrow else ""
-        return Side(self.query.values, mine, mine, narrow), Side(pool.values.to(self.query.values.dtype), further, further)
+        narrow = near.narrow if pool.narrow == near.narrow else ""
+        return Side(near.rows, mine, mine, narrow), Side(pool.values.to(near.rows.dtype), further, further)
 
 
-def _each_positive(query: Side, keys: Side, rest: Tensor, temperature: Tensor | float) -> Tensor:
+def _each_positive(query: Side, keys: Side, rest: Tensor) -> Tensor:
     """The mean over a query's positives of log(1 + e^(rest - s)), (n,)."""
     alike = Who(query.ids, keys.ids, torch.zeros_like(query.ids), torch.ones_like(keys.ids), True)
-    total = pair_sums(Pairs(-query.rows / temperature, keys.rows, alike, query.narrow), Curve("softplus", t=rest))
+    total = pair_sums(Pairs(-query.rows, keys.rows, alike, query.narrow), Curve("softplus", t=rest))
     return total / label_counts(keys.ids, query.ids).clamp(min=1)
 
 

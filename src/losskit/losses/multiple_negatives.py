@@ -13,6 +13,7 @@ from ..core.check import choice
 from ..core.domain import Embeddings, Labels, Mask
 from ..core.module import Loss
 from ..core.reduce import Reduction
+from .contrast import inverse
 from .embeddings import TEMPERATURE, Rows, positive_number, reduce_rows, rows_of, towers
 from .info_nce import Batch, Directions, paper
 
@@ -89,7 +90,7 @@ def multiple_negatives_ranking_loss(
     choice("directions", directions, ("one", "both", "joint"))
     q, k = towers(query, key, mask, normalize=normalize)
     pool = None if negatives is None else _pool(negatives, mask, normalize)
-    value = Batch(q, k, pool, query_ids, key_ids, negative_ids, None, group).nll(temperature, directions)
+    value = Batch(q, k, pool, query_ids, key_ids, negative_ids, None, group).nll(inverse(temperature), directions)
     return reduce_rows(value.to(q.values.dtype), q.valid, q.lead, reduction, normalizer, group)
 
 

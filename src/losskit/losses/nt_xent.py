@@ -12,8 +12,9 @@ from ..core.card import loss
 from ..core.domain import Embeddings, Labels, Mask
 from ..core.module import Loss
 from ..core.reduce import Reduction
+from ..ops.unit import dots
 from ..parallel import gather_rows
-from .contrast import contrast, log_add, nll, side
+from .contrast import contrast, inverse, log_add, nll, side
 from .embeddings import TEMPERATURE, positive_number, reduce_rows, towers
 from .info_nce import rows64
 
@@ -88,10 +89,12 @@ def nt_xent_loss(
     start = gather_rows(q.valid.long(), group).start
     left, right = (side(r, start, ids, ids) for r in (q, k))
     queries, keys = left.everywhere(group), right.everywhere(group)
-    across = contrast(left, keys, temperature, both=(start, group))
-    own = (q.values * k.values).sum(-1, dtype=torch.float64) / temperature
-    rest = log_add(across.rest, contrast(left, queries, temperature).rest)
-    back = log_add(across.back, contrast(right, keys, temperature).rest)
+    scale = inverse(temperature)
+    near = left.times(scale)
+    across = contrast(near, keys, both=(start, group))
+    own = dots(near.rows, k.values)
+    rest = log_add(across.rest, contrast(near, queries).rest)
+    back = log_add(across.back, contrast(right.times(scale), keys).rest)
     value = (nll(own, rest, decoupled=decoupled) + nll(own, back, decoupled=decoupled)) / 2
     return reduce_rows(value.to(q.values.dtype), q.valid, q.lead, reduction, normalizer, group)
 

@@ -16,8 +16,9 @@ from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..ops.pair_sets import Who
 from ..ops.pairs import Pairs, pair_logsumexp
+from ..ops.unit import dots
 from ..parallel import gather_rows
-from .contrast import label_counts, label_sums, side
+from .contrast import inverse, label_counts, label_sums, side
 from .embeddings import TEMPERATURE, positive_number, reduce_rows, rows_of
 from .info_nce import rows64
 
@@ -96,13 +97,13 @@ def supervised_contrastive_loss(
     start = gather_rows(z.valid.long(), group).start
     mine = side(z, start, labels)
     every = mine.everywhere(group)
-    x = mine.rows / temperature
+    x = mine.rows * inverse(temperature)
     positives = label_counts(every.ids, mine.ids) - 1
     counts = positives > 0
     log_total, _ = pair_logsumexp(Pairs(x, every.rows, Who(mine.slots, every.slots, mine.slots, every.slots, False), z.narrow))
     if average == "out":
         alike = label_sums(every.rows, every.ids)[start : start + len(x)] - mine.rows
-        near = (x * alike).sum(-1, dtype=torch.float64) / positives.clamp(min=1)
+        near = dots(x, alike) / positives.clamp(min=1)
     else:
         near, _ = pair_logsumexp(Pairs(x, every.rows, Who(mine.ids, every.ids, mine.slots, every.slots, True), z.narrow))
         near = near - positives.clamp(min=1).double().log()

@@ -35,11 +35,14 @@ def _gate(*tensors: Tensor | None) -> Gate | None:
 def _lse_call(given: Sequence[Any]) -> Call:
     x, y, a, b, c, d, *gate = given[:10]
     same, curve, params, narrow, memory = given[10:15]
-    return Call(x, y, Who(a, b, c, d, same), memory or _memory(x), curve, params, _gate(*gate), narrow)
+    memory = memory or _memory(x, plain=not curve and gate[0] is None)
+    return Call(x, y, Who(a, b, c, d, same), memory, curve, params, _gate(*gate), narrow)
 
 
-def _memory(x: Tensor) -> int:
-    return _CPU_MEMORY if x.device.type == "cpu" else _CUDA_MEMORY
+def _memory(x: Tensor, *, plain: bool) -> int:
+    if x.device.type != "cpu":
+        return _CUDA_MEMORY
+    return _CPU_MEMORY if plain else _CPU_MEMORY // 4  # a curve makes several sheets of a tile: all shall lie in the cache
 
 
 def _lse(*given: Any) -> tuple[Tensor, Tensor]:
@@ -55,7 +58,7 @@ def _sum_call(given: Sequence[Any]) -> tuple[Call, Sums]:
     same, curve, params, narrow, memory = given[8:13]
     none = x.new_empty(0)
     sums = Sums(curve, none if t is None else t.to(x.dtype), none if u is None else u.to(x.dtype))
-    return Call(x, y, Who(a, b, c, d, same), memory or _memory(x), "", params, None, narrow), sums
+    return Call(x, y, Who(a, b, c, d, same), memory or _memory(x, plain=False), "", params, None, narrow), sums
 
 
 def _sum(*given: Any) -> Tensor:

@@ -49,6 +49,7 @@ class Uncounted:
         self.who = who
         self.pairs: list[tuple[Tensor, Tensor]] | None = None
         self.nobody = (who.row_id[:0], who.col_id[:0])
+        self.last: tuple[tuple[int, int, int, int], Tensor] | None = None
         # a list has a length, which only the CPU knows without waiting
         if who.same or who.row_id.device.type != "cpu":
             return
@@ -63,7 +64,7 @@ class Uncounted:
     def hide(self, tile: Tensor, rows: slice, cols: slice, fill: float = -torch.inf) -> Tensor:
         """``tile`` with ``fill`` in place of the pairs that do not count, in place."""
         if self.pairs is None:
-            return tile.masked_fill_(~counted(self.who, rows, cols), fill)
+            return tile.masked_fill_(self._mask(rows, cols), fill)
         for row, col in self.pairs:
             first, last = torch.searchsorted(row, torch.tensor([rows.start, rows.stop])).tolist()
             i, j = row[first:last] - rows.start, col[first:last] - cols.start
@@ -75,6 +76,13 @@ class Uncounted:
         if len(gone_col):
             tile[:, gone_col] = fill
         return tile
+
+    def _mask(self, rows: slice, cols: slice) -> Tensor:
+        """Where the pairs of a tile do not count; the last one is kept, since a tile is asked for several times."""
+        place = rows.start, rows.stop, cols.start, cols.stop
+        if self.last is None or self.last[0] != place:
+            self.last = place, ~counted(self.who, rows, cols)
+        return self.last[1]
 
 
 def _places(ids: Tensor) -> Tensor:
