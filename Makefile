@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all check lint types sizes verify docs bench bench-linear bench-perplexity bench-gpu clean
+.PHONY: help demo test test-all check lint types sizes verify docs bench bench-linear bench-perplexity bench-embeddings bench-gpu clean
 
 help:  ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -59,6 +59,9 @@ bench-linear: $(VENV)/.dev  ## linear cross-entropy beside its peers on CPU (abo
 
 bench-perplexity: $(VENV)/.dev  ## scoring tokens in tiles, by logits and by torch's chunked op (about 6 minutes)
 	$(BIN)/python benchmarks/perplexity_scoring.py
+
+bench-embeddings: $(VENV)/.dev  ## losses of embeddings beside dense forms and installed peers (about 8 minutes)
+	$(BIN)/python benchmarks/embeddings.py
 
 bench-gpu:  ## CUDA tests and benchmarks; WHEELS=folder of peers' wheels
 	benchmarks/gpu.sh $(WHEELS)

@@ -78,7 +78,7 @@ cuda_tests() {
   stage tests 150 "$python" -m pytest -p no:cacheprovider -m '' -k cuda -rs --continue-on-collection-errors "${files[@]}"
 }
 
-rm -f -- "$out"/{machine,wheels,tests,benchmarks}.log
+rm -f -- "$out"/{machine,wheels,tests,embeddings,benchmarks}.log
 stage machine 60 "$python" -c '
 import platform, sys, torch
 print("python", platform.python_version(), "torch", torch.__version__, "CUDA", torch.version.cuda)
@@ -92,10 +92,13 @@ sys.exit(print("torch sees no CUDA device") or 1) if not torch.cuda.is_available
 install_wheels
 cuda_tests
 if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+  # before the long one, which takes all the time that is left
+  stage embeddings 75 "$python" benchmarks/embeddings.py --device cuda --rounds 15 --seconds 3 --total 50 \
+    --out "$out/embeddings_cuda.json" --table "$out/embeddings_cuda.md"
   stage benchmarks 300 "$python" benchmarks/linear.py --device cuda --shapes bars --rounds 21 --seconds 25 --child-seconds 75 \
     --out "$out/linear_cuda.json" --table "$out/linear_cuda.md"
 else
-  skipped+=("benchmarks (no CUDA device)")
+  skipped+=("embeddings, benchmarks (no CUDA device)")
 fi
 
 say() { # say WORD ITEM...

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Ids = Sequence[int] | None
-
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
@@ -86,7 +84,7 @@ def info_nce(
         """Too alike to be a negative of pair i."""
         if mask_above is None and guide_query is None:
             return False
-        return float(a @ b) > float(judge[0][i] @ judge[1][i]) + (mask_above or 0.0)
+        return float((a @ b).detach()) > float((judge[0][i] @ judge[1][i]).detach()) + (mask_above or 0.0)
 
     def others(left: int, right: int, i: int) -> list[Tensor]:
         """Scores of row i of one side (0: queries, 1: keys) with those of another side that are its negatives."""

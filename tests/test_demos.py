@@ -18,6 +18,8 @@ import torch
 
 from losskit import demos
 from losskit.demos import DEMOS, Measure, Ran, Result, discover, facts, measure, run, select
+from losskit.demos.find_function import Plan as FindPlan
+from losskit.demos.find_function import find_function
 from losskit.demos.gpt import Course, Shape
 from losskit.demos.language_model import Plan as LanguagePlan
 from losskit.demos.language_model import language_model
@@ -34,7 +36,7 @@ from losskit.demos.why_cross_entropy import TRUTHS, steps_to_goal, why_cross_ent
 from losskit.demos.why_cross_entropy import Plan as WhyPlan
 from losskit.losses.regression import mse_loss
 
-NAMES = ["why-cross-entropy", "rare-class", "outliers", "language-model"]
+NAMES = ["why-cross-entropy", "rare-class", "outliers", "language-model", "find-function"]
 # the memory of a process is never the same twice
 LANGUAGE = LanguagePlan(300, Shape(16, 1, 2, 64), Course(steps=20, rows=4, micro=2), peak=lambda case: Peak(1 << 20, 1.0))
 
@@ -48,6 +50,7 @@ SMALL: dict[str, Callable[[], Result]] = {
     "rare-class": lambda: rare_class(silent, RarePlan(splits=(0, 1), steps=100)),
     "outliers": lambda: outliers(silent, OutlierPlan(splits=(0, 1), steps=50)),
     "language-model": lambda: language_model(silent, LANGUAGE),
+    "find-function": lambda: find_function(silent, FindPlan(splits=(0,), steps=4, batch=32, every=2)),
 }
 
 
@@ -84,9 +87,7 @@ def brand_new(tick):
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(
-        ValueError, match=r"no demo is called 'nope': there are why-cross-entropy, rare-class, outliers, language-model"
-    ):
+    with pytest.raises(ValueError, match=r"no demo is called 'nope': there are why-cross-entropy, rare-class, .*, find-function"):
         select(["rare_class", "nope"])
 
 

@@ -20,14 +20,14 @@ pytest.importorskip("sentence_transformers", reason="sentence-transformers is no
 pytest.importorskip("datasets", reason="the trainer of sentence-transformers needs datasets")
 pytest.importorskip("accelerate", reason="the trainer of sentence-transformers needs accelerate")
 
-from datasets import Dataset  # noqa: E402  # after the host is known to be there
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments  # noqa: E402
-from sentence_transformers.sentence_transformer import losses as theirs  # noqa: E402
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer  # noqa: E402
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast  # noqa: E402
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer import losses as theirs
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from losskit.integrations.sentence_transformers import SentenceTransformerLoss  # noqa: E402
+from losskit.integrations.sentence_transformers import SentenceTransformerLoss
 
 COLOURS = ["red", "green", "blue", "white", "black", "yellow", "brown", "pink"]
 THINGS = ["car", "house", "bird", "tree"]
@@ -71,14 +71,23 @@ def fit(model: SentenceTransformer, loss: nn.Module, data: dict[str, list[Any]],
     """Train with their trainer; the loss of each step that it logs."""
     arguments = {"max_steps": 12, "per_device_train_batch_size": 8, "learning_rate": 3e-3, "logging_steps": 1, **options}
     settings = SentenceTransformerTrainingArguments(
-        str(out), save_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True, dataloader_pin_memory=False, seed=1, **arguments
+        str(out),
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        seed=1,
+        **arguments,
     )
     trainer = SentenceTransformerTrainer(model=model, args=settings, train_dataset=Dataset.from_dict(data), loss=loss)
     trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def gradients(model: SentenceTransformer, loss: nn.Module, columns: list[list[str]], labels: Tensor | None) -> tuple[float, Tensor]:
+def gradients(
+    model: SentenceTransformer, loss: nn.Module, columns: list[list[str]], labels: Tensor | None
+) -> tuple[float, Tensor]:
     """The loss of one batch and its gradient with respect to all weights of the model."""
     model.zero_grad()
     value = loss([model.preprocess(column) for column in columns], labels)
@@ -94,8 +103,14 @@ CASES = {
     "hard negatives": (losskit.MultipleNegativesRankingLoss(), {**PAIRS, "negative": WRONG}),
     "triplets": (losskit.TripletMarginLoss(margin=1.0), {**PAIRS, "negative": WRONG}),
     "scores": (losskit.CoSENTLoss(), {"a": QUERIES, "b": [*KEYS[::2], *WRONG[::2]], "score": [float(s) for s in SAME]}),
-    "labelled pairs": (losskit.ContrastiveLoss(), {"a": QUERIES, "b": [k if s else w for k, w, s in zip(KEYS, WRONG, SAME)], "label": SAME}),  # noqa: B905
-    "labels": (losskit.SupervisedContrastiveLoss(), {"text": [*QUERIES, *KEYS], "label": [i % 4 for i in range(2 * len(QUERIES))]}),
+    "labelled pairs": (
+        losskit.ContrastiveLoss(),
+        {"a": QUERIES, "b": [k if s else w for k, w, s in zip(KEYS, WRONG, SAME, strict=True)], "label": SAME},
+    ),
+    "labels": (
+        losskit.SupervisedContrastiveLoss(),
+        {"text": [*QUERIES, *KEYS], "label": [i % 4 for i in range(2 * len(QUERIES))]},
+    ),
 }
 
 
@@ -126,13 +141,15 @@ def test_under_autocast_the_loss_is_float32(folder: Path) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         rounded = loss(features, None)
     assert rounded.dtype == torch.float32
-    assert float(rounded) == pytest.approx(float(exact), rel=0.05)
+    assert float(rounded.detach()) == pytest.approx(float(exact.detach()), rel=0.05)
 
 
 def test_one_step_of_multiple_negatives_is_theirs(folder: Path) -> None:
     model = fresh(folder)
     for columns in ([QUERIES[:8], KEYS[:8]], [QUERIES[:8], KEYS[:8], WRONG[:8]], [QUERIES[:8], KEYS[:8], WRONG[:8], WRONG[8:16]]):
-        ours = gradients(model, SentenceTransformerLoss(model, losskit.MultipleNegativesRankingLoss(temperature=0.05)), columns, None)
+        ours = gradients(
+            model, SentenceTransformerLoss(model, losskit.MultipleNegativesRankingLoss(temperature=0.05)), columns, None
+        )
         wanted = gradients(model, theirs.MultipleNegativesRankingLoss(model, scale=20.0), columns, torch.empty(0))
         assert ours[0] == pytest.approx(wanted[0], rel=1e-5)
         assert float(wanted[1].abs().max()) > 1e-3
@@ -141,7 +158,9 @@ def test_one_step_of_multiple_negatives_is_theirs(folder: Path) -> None:
 
 def test_one_step_of_contrastive_loss_is_theirs(folder: Path) -> None:
     model, labels = fresh(folder), torch.tensor([1, 0, 0, 1, 1, 0, 1, 0])
-    ours = gradients(model, SentenceTransformerLoss(model, losskit.ContrastiveLoss(margin=0.5)), [QUERIES[:8], KEYS[4:12]], labels)
+    ours = gradients(
+        model, SentenceTransformerLoss(model, losskit.ContrastiveLoss(margin=0.5)), [QUERIES[:8], KEYS[4:12]], labels
+    )
     wanted = gradients(model, theirs.ContrastiveLoss(model, margin=0.5), [QUERIES[:8], KEYS[4:12]], labels)
     assert ours[0] == pytest.approx(wanted[0], rel=1e-5)
     assert float(wanted[1].abs().max()) > 1e-3
@@ -191,7 +210,9 @@ def test_what_the_data_lack_is_said(folder: Path) -> None:
     def rows(count: int) -> list[Tensor]:
         return [torch.randn(4, 8) for _ in range(count)]
 
-    with pytest.raises(ValueError, match="has 1 columns of text, expected 2 or more for multiple_negatives_ranking_loss: query, key"):
+    with pytest.raises(
+        ValueError, match="has 1 columns of text, expected 2 or more for multiple_negatives_ranking_loss: query, key"
+    ):
         SentenceTransformerLoss(model, losskit.MultipleNegativesRankingLoss()).compute_loss_from_embeddings(rows(1), None)
     with pytest.raises(ValueError, match="has 3 columns of text, expected 2 for cosent_loss"):
         SentenceTransformerLoss(model, losskit.CoSENTLoss()).compute_loss_from_embeddings(rows(3), torch.zeros(4))
@@ -202,7 +223,7 @@ def test_what_the_data_lack_is_said(folder: Path) -> None:
 def test_other_losses_are_refused(folder: Path) -> None:
     model = fresh(folder)
     with pytest.raises(TypeError, match=r'"loss" is CrossEntropyLoss, expected a losskit module'):
-        SentenceTransformerLoss(model, nn.CrossEntropyLoss())  # type: ignore[arg-type]
+        SentenceTransformerLoss(model, nn.CrossEntropyLoss())
     with pytest.raises(TypeError, match=r"focal_loss, which takes \(input, target\): expected embeddings"):
         SentenceTransformerLoss(model, losskit.FocalLoss())
     with pytest.raises(ValueError, match='reduction="none", expected "mean" or "sum"'):

@@ -74,7 +74,7 @@ def contrast(
     of all ranks together hold every row once.
     """
     who = Who(left.ids, right.ids, left.slots, right.slots, False)
-    rows = left.rows if isinstance(temperature, float) and temperature == 1 else left.rows / temperature
+    rows = left.rows if isinstance(temperature, float) and temperature == 1.0 else left.rows / temperature
     pairs = Pairs(rows, right.rows, who, left.narrow)
     rest, back = pair_logsumexp(pairs, columns=both is not None, gate=gate)
     if both is not None:

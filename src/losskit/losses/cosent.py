@@ -12,20 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import wide, working
+from ..core.check import working
 from ..core.domain import Embeddings, Interval, Mask
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
-from ..ops.autograd import batched
-from ..ops.first_order import Found, first_order
+from ..ops.cosine import cosine
 from ..ops.sorted_pairs import pairs_logsumexp
-from ..ops.unit import SHORTEST, unit
 from ..parallel import gather_rows
 from .embeddings import positive_number, rows_of
 
 __all__ = ["AnglELoss", "CoSENTLoss", "angle_loss", "cosent_loss"]
-
-_BLOCK = 2**15  # features of a block of rows: 512 KB of pairs in float64, which stay in a core's cache
 
 # extreme: at a temperature of 1e-30 the loss is 1e30, and its slope is beyond float32
 _TEMPERATURE = Interval(
@@ -54,59 +50,13 @@ _VARIANTS: tuple[Mapping[str, Any], ...] = (
 )
 
 
-def _cosine(query: Tensor, key: Tensor) -> Tensor:
-    """cos of each pair of rows, in float64: an error of 1e-7 is one of 1e-5 in every gradient at a temperature of 0.01."""
-    pairs = torch.stack([query, key])
-    if wide(pairs[:0]).dtype == pairs.dtype or not pairs.numel():
-        return _by_unit_rows(pairs)  # squares could overflow
-    return first_order(_by_unit_rows, _by_dots, pairs)
-
-
-def _by_unit_rows(pairs: Tensor) -> Tensor:
-    return wide(unit(pairs).prod(0).sum(-1))
-
-
-def _blocks(pairs: Tensor) -> tuple[Tensor, ...]:
-    found: tuple[Tensor, ...] = pairs.split(max(1, _BLOCK // pairs.shape[-1]), 1)
-    return found
-
-
-def _by_dots(pairs: Tensor) -> Found:
-    """From dot products in float64, a block of rows at a time."""
-    products, squares = [], []
-    for rows in _blocks(pairs):
-        double = wide(rows)
-        products.append(double.prod(0).sum(-1))
-        short = rows.abs().amax(-1) <= SHORTEST  # False for NaN
-        squares.append(torch.where(short, torch.inf, double.square().sum(-1)))
-    inverse = torch.cat(squares, 1).rsqrt()
-    cosine = torch.cat(products) * inverse.prod(0)
-    return cosine, (pairs, cosine, inverse), _pull
-
-
-def _pull(grad: Tensor, pairs: Tensor, cosine: Tensor, inverse: Tensor) -> Tensor:
-    """d cos / dq = (k / |k| - cos q / |q|) / |q|."""
-    across, along = (grad * inverse.prod(0))[:, None], (grad * cosine * inverse.square())[..., None]
-    if batched(grad):
-        return _slopes(wide(pairs), across, along).to(pairs.dtype)
-    found, start = torch.empty_like(pairs), 0
-    for rows, out in zip(_blocks(pairs), _blocks(found), strict=True):
-        here = slice(start, start := start + rows.shape[1])
-        out.copy_(_slopes(wide(rows), across[here], along[:, here]))
-    return found
-
-
-def _slopes(pairs: Tensor, across: Tensor, along: Tensor) -> Tensor:
-    return (pairs.flip(0) * across).addcmul_(pairs, along, value=-1)
-
-
 def _angle(query: Tensor, key: Tensor) -> Tensor:
     """|sum of the real and imaginary parts of q conj(k)|; an odd last feature has no imaginary part."""
     if query.shape[-1] % 2:
         query, key = F.pad(query, (0, 1)), F.pad(key, (0, 1))
     real, imaginary = key.chunk(2, -1)
     # the key turned by 45 degrees, and longer by sqrt 2
-    return math.sqrt(2) * _cosine(query, torch.cat([real - imaginary, real + imaginary], -1)).abs()
+    return math.sqrt(2) * cosine(query, torch.cat([real - imaginary, real + imaginary], -1)).abs()
 
 
 def _dense(similarity: Tensor, target: Tensor, temperature: Tensor | float) -> Tensor:
@@ -198,7 +148,7 @@ def cosent_loss(
     """
     positive_number("temperature", temperature)
     one, other = rows_of(query, mask, normalize=False), rows_of(key, mask, normalize=False)
-    similarity = _cosine(*working(one.values, other.values))
+    similarity = cosine(*working(one.values, other.values))
     value, counts = _in_order(similarity, target.reshape(-1), one.valid, temperature, group)
     value = value.to(one.values.dtype)
     return reduce(value, counts.to(value.dtype), reduction, normalizer)

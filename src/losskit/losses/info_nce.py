@@ -160,12 +160,13 @@ def info_nce_loss(
         negatives: (M, D) further keys, negatives of every query; with ``group`` those of all ranks.
         temperature: > 0, a number or a tensor (learned, if it wants a gradient). Small: only the hardest negatives matter.
         directions: "one": queries find keys. "both": the mean of that and keys finding queries. "joint": one sum over the
-            other keys, the other queries (of the query and of the key), and the keys' own others.
+            other keys, the other queries (of the query and of the key), and the keys' own others; the own pair counts once.
         query_ids: (*) integers: rows with equal ids are not each other's negatives. A class label is an id.
         key_ids: (*) the same for keys, e.g. a document that answers several queries of the batch.
-        negative_ids: (M,) ids of ``negatives``, in the numbering of ``key_ids``.
+        negative_ids: (M,) ids of ``negatives``, in the numbering of ``key_ids``, or of ``query_ids`` where there are none.
         multi_positive: all keys whose row has the query's ``query_ids`` are its positives; the mean of their losses.
-        mask_above: leaves out negatives whose cosine is more than this above that of the own key.
+        mask_above: leaves out negatives whose cosine (product, if ``normalize`` is False) is more than this above that of the
+            own key; an exact copy of the own key stays. GIST's absolute margin m is ``mask_above=-m``.
         guide_query: (*, G) vectors of another model, whose cosines decide in place of ours (``mask_above`` is 0 if None).
         guide_key: (*, G), with ``guide_query``.
         guide_negatives: (M, G), with ``negatives`` and a guide.
@@ -174,7 +175,8 @@ def info_nce_loss(
         normalize: False takes products of the vectors as they are.
         mask: (*) bool, True where a pair is there; what is masked may be NaN.
         group: ranks that share the batch: each returns the mean over all, whose gradient is DDP's mean of the gradients.
-    Returns:    0-d, or (*) for reduction="none". A query without negatives counts 0.
+    Returns:    0-d, or (*) for reduction="none". A query without negatives counts 0. ``parts`` of micro-batches compare within
+        each: for one large batch in pieces take ``CachedStep``.
     Raises:     ShapeError; TypeError; ValueError for a temperature <= 0, half a guide, options that exclude each other.
     Reference:  van den Oord et al. 2018, arXiv:1807.03748; decoupled: Yeh et al. 2021, arXiv:2110.06848; joint: Li et al. 2023,
         arXiv:2308.03281; guide: Solatorio 2024, arXiv:2402.16829

@@ -34,7 +34,9 @@ def _chance(batch_size: int, directions: str = "one") -> float:
     sample={
         "query": Embeddings(),
         "key": Embeddings(meaning='one vector for each row of "query": its own key'),
-        "negatives": Embeddings("* H D", optional=True, meaning="keys that look right and are not, some for each query"),
+        "negatives": Embeddings(
+            "* H D", optional=True, meaning="H hard negatives for each query; of one each: negatives.unsqueeze(-2)"
+        ),
         "query_ids": Labels(optional=True, meaning="integers, equal for queries of the same thing"),
         "key_ids": Labels(optional=True, meaning="integers, equal for keys that are the same"),
         "negative_ids": Labels("* H", optional=True, meaning='integers, equal to "key_ids" of the same key'),
@@ -72,10 +74,11 @@ def multiple_negatives_ranking_loss(
     Args:
         negatives: (*, H, D) hard negatives of each query; all queries, of all ranks, share them.
         temperature: > 0, a number or a tensor; 0.05 is a ``scale`` of 20.
-        directions: "one": queries rank keys. "both": the mean of that and keys ranking queries. "joint": see ``info_nce_loss``.
+        directions: "one": queries rank keys. "both": the mean of that and keys ranking queries. "joint": see
+            ``info_nce_loss``; sentence-transformers counts the own pair twice there, so that its loss ends at ln 2 and not at 0.
         query_ids: (*) integers: rows with equal ids are not each other's negatives.
         key_ids: (*) the same for keys, e.g. a document that answers several queries of the batch.
-        negative_ids: (*, H) ids of ``negatives``, in the numbering of ``key_ids``.
+        negative_ids: (*, H) ids of ``negatives``, in the numbering of ``key_ids``, or of ``query_ids`` where there are none.
         normalize: False takes products of the vectors as they are.
         mask: (*) bool, True where a pair is there; what is masked, its hard negatives too, may be NaN.
         group: ranks that share the batch: each returns the mean over all, whose gradient is DDP's mean of the gradients.
