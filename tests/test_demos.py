@@ -50,7 +50,7 @@ SMALL: dict[str, Callable[[], Result]] = {
     "rare-class": lambda: rare_class(silent, RarePlan(splits=(0, 1), steps=100)),
     "outliers": lambda: outliers(silent, OutlierPlan(splits=(0, 1), steps=50)),
     "language-model": lambda: language_model(silent, LANGUAGE),
-    "find-function": lambda: find_function(silent, FindPlan(splits=(0,), steps=4, batch=32, every=2)),
+    "find-function": lambda: find_function(silent, FindPlan(splits=(0,), steps=10, batch=32, every=6)),
 }
 
 

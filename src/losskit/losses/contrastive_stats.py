@@ -16,6 +16,7 @@ from ..core.domain import Embeddings, Labels, Mask
 from ..ops.pair_numbers import PairNumbers, pair_numbers
 from ..ops.pair_sets import NOBODY, Who
 from ..ops.pairs import Pairs
+from ..ops.row_numbers import content_hash, effective_rank, joined_hash, row_shape
 from ..parallel import gather_rows, sum_over_ranks
 from .contrast import Side, label_counts, log_add, side
 from .embeddings import TEMPERATURE, Rows, positive_number, rows_of, towers
@@ -34,7 +35,6 @@ _ARGUMENTS = {
 }
 _ACTIVE = 0.01  # of the softmax: with less than that in its negatives a row has next to no gradient
 _ROUNDING = 16  # eps: how far two sums of the same products, of up to some thousand features, may be apart
-_ODD = (-7046029254386353131, -4658895280553007687)  # 64-bit multipliers of splitmix64
 
 
 class ContrastiveStats(NamedTuple):
@@ -210,35 +210,26 @@ def _slack(rows: Rows) -> float:
 
 def _copied(input: Tensor, every: Side, group: dist.ProcessGroup | None) -> Tensor:
     """Which rows of all ranks are equal, bit by bit, to one that shares neither id nor slot with them, (N,) bool."""
-    rows = input.flatten(0, -2) if input.ndim != 1 else input[None]
-    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[rows.element_size()]
-    bits = (rows.detach() + 0.0).contiguous().view(integers).long()  # -0.0 is 0.0
-    place = torch.arange(1, rows.shape[-1] + 1, device=rows.device)
-    content = gather_rows(_mixed(bits + place * _ODD[1]).sum(-1), group).rows
+    content = gather_rows(content_hash(input.flatten(0, -2) if input.ndim != 1 else input[None]), group).rows
 
     def alike(*what: Tensor) -> Tensor:
         name = content
         for ids in what:
-            name = _mixed(name + ids * _ODD[1])
+            name = joined_hash(name, ids)
         name = torch.where(every.ids == NOBODY, NOBODY, name)
         return label_counts(name, name)
 
     return alike() > alike(every.ids) + alike(every.slots) - alike(every.ids, every.slots)
 
 
-def _mixed(values: Tensor) -> Tensor:
-    """A hash of integers, 64 bits: equal for equal ones, and hardly ever for others."""
-    values = (values ^ (values >> 30)) * _ODD[0]
-    return values ^ (values >> 27)
-
-
 def _told(batch: _Batch, scale: Tensor | float, uniformity: Tensor, group: dist.ProcessGroup | None) -> ContrastiveStats:
     sums = sum_over_ranks(_sums(batch, scale), group)
-    grams, spreads = zip(*(_shape(each) for each in batch.every), strict=True)
+    shapes = [row_shape(each.rows, each.ids != NOBODY) for each in batch.every]
+    grams, spreads = zip(*shapes, strict=True)
     told = torch.cat([sums, torch.stack([uniformity, batch.copied.double(), torch.stack(spreads).amin()])])
     numbers = torch.cat([told, *(gram.flatten() for gram in grams)]).cpu()  # the only wait
     spectra = numbers[len(told) :].split([gram.numel() for gram in grams])
-    ranks = [_effective_rank(part.view(gram.shape)) for part, gram in zip(spectra, grams, strict=True)]
+    ranks = [effective_rank(part.view(gram.shape)) for part, gram in zip(spectra, grams, strict=True)]
     rows, both, active, some, loss, chance, first, luck, near, nears, far, fars, hard, hards, evenly, copies, spread = numbers[
         : len(told)
     ].tolist()
@@ -271,38 +262,15 @@ def _mean(total: float, count: float) -> float:
 def _sums(batch: _Batch, scale: Tensor | float) -> Tensor:
     """What is averaged, and over how many; in the order that :func:`_told` takes them."""
     positive, negative = batch.positive, batch.negative
-    some, others = positive.count > 0, negative.count > 0
-    both, all_of_them = some & others, positive.count + negative.count
+    some, others = positive.number > 0, negative.number > 0
+    both, all_of_them = some & others, positive.number + negative.number
     total = log_add(positive.lse, negative.lse)
-    loss = total - positive.total / positive.count.clamp(min=1) * scale
+    loss = total - positive.total / positive.number.clamp(min=1) * scale
     active = (negative.lse - total).exp() > _ACTIVE
     first = torch.where(negative.above > 0, 0, positive.tied / (positive.tied + negative.tied))
     each = (
         (batch.there, None), (both, None), (both & active, None), (some, None), (loss, some), (all_of_them.log(), some),
-        (first, both), (positive.count / all_of_them, both), (positive.total, some), (positive.count, some),
-        (negative.total, others), (negative.count, others), (negative.perplexity, others), (others, None),
+        (first, both), (positive.number / all_of_them, both), (positive.total, some), (positive.number, some),
+        (negative.total, others), (negative.number, others), (negative.perplexity, others), (others, None),
     )  # fmt: skip
     return torch.stack([(v if seen is None else torch.where(seen, v, 0)).double().sum() for v, seen in each])
-
-
-def _shape(every: Side) -> tuple[Tensor, Tensor]:
-    """Products of features or of rows, whichever are fewer, and the standard deviation of features in units of an even one."""
-    rows, there = wide(every.rows), (every.ids != NOBODY)[:, None]
-    count = there.sum().clamp(min=1)
-    mean = rows.sum(0) / count
-    deviation = (torch.where(there, rows - mean, 0).square().sum(0) / count).sqrt()
-    gram = rows.T @ rows if rows.shape[1] <= len(rows) else rows @ rows.T
-    return gram.double(), deviation.mean().double() * rows.shape[1] ** 0.5
-
-
-def _effective_rank(gram: Tensor) -> float:
-    """exp of the entropy of the singular values of which ``gram`` holds the products; 0 where all are 0."""
-    if not gram.numel() or not bool(gram.isfinite().all()):
-        return math.nan
-    power = torch.linalg.eigvalsh(gram)
-    noise = len(gram) * torch.finfo(gram.dtype).eps * power.amax()
-    values = torch.where(power > noise, power, 0).sqrt()
-    if not float(values.sum()):
-        return 0.0
-    share = values / values.sum()
-    return math.exp(-float(torch.special.xlogy(share, share).sum()))

@@ -17,7 +17,7 @@ __all__ = ["PairNumbers", "pair_numbers"]
 class PairNumbers(NamedTuple):
     """Of the pairs of every row that count, each (N,) in float64."""
 
-    count: Tensor
+    number: Tensor
     total: Tensor
     """Sum of scores."""
     best: Tensor
@@ -44,15 +44,15 @@ def pair_numbers(pairs: Pairs, scale: Tensor | float, own: Tensor | None = None,
 
 
 def _numbers(call: Call, scale: Tensor | float, own: Tensor, slack: float) -> PairNumbers:
-    count, total, mass, moment, above, tied = call.x.new_zeros(6, len(call.x), dtype=torch.float64)
-    best = torch.full_like(count, -torch.inf)
+    number, total, mass, moment, above, tied = call.x.new_zeros(6, len(call.x), dtype=torch.float64)
+    best = torch.full_like(number, -torch.inf)
     for tile in tiles(call):
         at, seen = tile.rows, counted(call.who, tile.rows, tile.cols)
         scores = tile.scores.masked_fill_(~seen, -torch.inf)
         gap = scores - own[at, None]
         above[at] += (gap > slack).sum(1)
         tied[at] += (gap.abs() <= slack).sum(1)
-        count[at] += seen.sum(1)
+        number[at] += seen.sum(1)
         top = torch.maximum(best[at], scores.amax(1).double())
         shift = torch.where(top == -torch.inf, 0, top)
         e = ((scores - shift.to(scores.dtype)[:, None]) * scale).exp_()
@@ -65,4 +65,4 @@ def _numbers(call: Call, scale: Tensor | float, own: Tensor, slack: float) -> Pa
     none = mass == 0
     lse = torch.where(none, 0, mass).log() + torch.where(none, 0, best) * scale
     entropy = torch.where(none, -torch.inf, lse - moment / torch.where(none, 1, mass) * scale)
-    return PairNumbers(count, total, best, lse, entropy.exp(), above, tied)
+    return PairNumbers(number, total, best, lse, entropy.exp(), above, tied)
