@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .core.check import ShapeError, working
 
-__all__ = ["Gathered", "gather_rows", "logsumexp_over_ranks", "sum_over_ranks"]
+__all__ = ["Gathered", "first_row", "gather_rows", "logsumexp_over_ranks", "sum_over_ranks"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,6 +44,11 @@ def gather_rows(rows: Tensor, group: dist.ProcessGroup | None) -> Gathered:
     Raises:     ShapeError, TypeError on every rank if the ranks' rows have other last axes or dtypes.
     """
     return Gathered(rows, 0) if group is None else _gather_rows(rows, group)
+
+
+def first_row(rows: Tensor, group: dist.ProcessGroup | None) -> int:
+    """Where this rank's rows begin among those of all ranks; only their numbers travel."""
+    return 0 if group is None else _first_row(rows, group)
 
 
 def sum_over_ranks(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
@@ -80,6 +85,12 @@ def _gather_rows(rows: Tensor, group: dist.ProcessGroup) -> Gathered:
     if needed and not rows.requires_grad:
         rows = travels.requires_grad_()  # the others wait for this rank in backward
     return Gathered(_apply(_Gather, rows, sizes, group), start)
+
+
+@_eager
+def _first_row(rows: Tensor, group: dist.ProcessGroup) -> int:
+    sizes, _ = _agreed(rows.detach(), False, group)
+    return sum(sizes[: dist.get_rank(group)])
 
 
 @_eager

@@ -20,7 +20,7 @@ def towers(n: int = 12) -> tuple[Tensor, Tensor]:
     return 2 * batch(n)[0], batch(n, seed=1)[0]
 
 
-@pytest.mark.parametrize("options", [{}, {"l2_reg": 0.3}, {"labels": batch(12)[1]}, {"labels": batch(12)[1], "l2_reg": 0.01}])
+@pytest.mark.parametrize("options", [{}, {"l2_reg": 0.3}, {"ids": batch(12)[1]}, {"ids": batch(12)[1], "l2_reg": 0.01}])
 def test_values_and_gradients_are_those_of_the_loop(options: dict[str, Any]) -> None:
     is_its_loop(NAME, *towers(), **options)
 
@@ -38,7 +38,7 @@ def test_it_is_cross_entropy_of_the_batch() -> None:
 
 def test_pairs_of_the_same_label_are_no_negatives() -> None:
     anchor, positive = torch.eye(3), torch.eye(3)
-    value = n_pair_loss(anchor, positive, labels=torch.tensor([5, 5, -1]), reduction="none")
+    value = n_pair_loss(anchor, positive, ids=torch.tensor([5, 5, -1]), reduction="none")
     one, two = math.log1p(math.exp(-1)), math.log1p(2 * math.exp(-1))
     agree(value, torch.tensor([one, one, two]), 1e-6)
 
@@ -70,19 +70,19 @@ def test_masked_pairs_are_not_there() -> None:
 def test_degenerate_batches_have_finite_values_and_gradients(name: str) -> None:
     rows, labels = degenerate()[name]
     is_finite(NAME, rows, rows)
-    is_finite(NAME, rows, 100 * rows, labels=labels)
+    is_finite(NAME, rows, 100 * rows, ids=labels)
 
 
 @pytest.mark.parametrize("labels", [None, torch.zeros(5).long()])
 def test_without_negatives_a_pair_costs_nothing_but_counts(labels: Tensor | None) -> None:
     rows = batch(5)[0] if labels is not None else batch(1)[0]
-    value, gradients = values_and_gradients(n_pair_loss, rows, rows, labels=labels)
+    value, gradients = values_and_gradients(n_pair_loss, rows, rows, ids=labels)
     assert value == 0
     assert not any(g.any() for g in gradients)
-    assert losskit.parts(n_pair_loss, rows, rows, labels=labels).weight == len(rows)
+    assert losskit.parts(n_pair_loss, rows, rows, ids=labels).weight == len(rows)
 
     def both(leaf: Tensor) -> Tensor:
-        return n_pair_loss(leaf, leaf, labels=labels)
+        return n_pair_loss(leaf, leaf, ids=labels)
 
     assert torch.autograd.gradgradcheck(both, rows.clone().requires_grad_())
 

@@ -33,7 +33,7 @@ def test_numbers_are_those_of_all_scores(alike: bool, memory: int, scale: float)
     same(found.perplexity, torch.where(seen.any(1), entropy.exp(), 0), 1e-10)
     same(found.above, (seen & (scores > own[:, None] + 1e-9)).sum(1))
     same(found.tied, (seen & ((scores - own[:, None]).abs() <= 1e-9)).sum(1))
-    assert found.tied.amax() == 2
+    assert found.tied.amax() == (1 if alike else 2)  # columns 3 and 4 are one vector, of other ids
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 3), (3, 0)])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from losskit.ops import pair_lse
+from losskit.ops import pair_lse, pair_sets
 from losskit.ops.pair_forms import BENDS, FORMS
 from losskit.ops.pair_sets import NOBODY, Who, counted, everybody
 from losskit.ops.pair_tiles import Gate
@@ -99,6 +99,13 @@ def compare(ours: Callable[..., Any], plain: Callable[..., Any], *leaves: Tensor
         agree(got, wanted, tolerance)
 
 
+@pytest.fixture(params=[0, 1 << 16], ids=["listed", "compared"])
+def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the pairs that do not count are listed where they are few."""
+    monkeypatch.setattr(pair_sets, "_SMALL", request.param)
+
+
+@pytest.mark.usefixtures("hidden")
 @pytest.mark.parametrize("memory", [1, SMALL, 1 << 23])
 @pytest.mark.parametrize("size", [1.0, 100.0, 500.0])
 @pytest.mark.parametrize("name", [n for n in WHOS if n != "nobody"])
@@ -254,7 +261,8 @@ def test_a_row_far_below_all_others_keeps_its_digits(size: float) -> None:
     agree(cols, torch.logsumexp(scores, 0), 2e-6)
 
 
-def test_a_list_of_pairs_hides_what_a_comparison_hides() -> None:
+def test_a_list_of_pairs_hides_what_a_comparison_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_sets, "_SMALL", 0)
     for who in (WHOS["own"], crowd(kinds=400)):
         hidden = pair_lse.Uncounted(who)
         assert hidden.pairs is not None

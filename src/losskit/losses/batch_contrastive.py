@@ -91,7 +91,7 @@ def batch_contrastive_loss(
             pair begins to cost nothing.
         mask: (*) bool, True where a row is there; the others are in no pair, and may be NaN.
         normalizer: replaces the mean's denominator: the number of pairs, or of rows for "balanced".
-        group: ranks whose rows are one batch.
+        group: ranks that share the batch: each returns the mean over all, whose gradient is DDP's mean of the gradients.
     Returns:    0-d, or (*) for reduction="none": to each row half of its pairs, so that they add up to all pairs once ("pair"),
                 or its mean ("balanced"). A row without a pair is 0. A row of zeros has cosine 0 to all, and no gradient.
     Raises:     ShapeError; TypeError; ValueError for margin < 0, or an unknown option.

@@ -140,7 +140,7 @@ def batch_triplet_loss(
             a triplet ceases to cost, and for margin="soft" is "valid".
         mask: (*) bool, True where a row is there; the others are neither anchor, positive nor negative, and may be NaN.
         normalizer: replaces the mean's denominator.
-        group: ranks whose rows are one batch.
+        group: ranks that share the batch: each returns the mean over all, whose gradient is DDP's mean of the gradients.
     Returns:    0-d, or (*) for reduction="none": of each anchor its mean ("anchor") or its sum. Without a triplet 0.
     Raises:     ShapeError; TypeError; ValueError for margin < 0, or an unknown option.
     Reference:  Hermans et al. 2017, arXiv:1703.07737; Schroff et al. 2015, arXiv:1503.03832; Xuan et al. 2020, arXiv:1904.04370

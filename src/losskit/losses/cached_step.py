@@ -53,7 +53,7 @@ class CachedStep:
     Example:
         >>> encoder = torch.nn.Linear(4, 2)
         >>> images, texts = torch.randn(100, 4), torch.randn(100, 4)
-        >>> step = losskit.CachedStep(lambda a, b: losskit.cosine_embedding_loss(a, b, torch.ones(100)), chunk_size=32)
+        >>> step = losskit.CachedStep(losskit.clip_loss, chunk_size=32)
         >>> step((encoder, images), (encoder, texts)).backward()
         >>> encoder.weight.grad.shape
         torch.Size([2, 4])

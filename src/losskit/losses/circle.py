@@ -68,7 +68,7 @@ def circle_loss(
             retrieval of images, and pytorch-metric-learning's; for faces the paper has 256 and 0.25.
         mask: (*) bool, True where a row is there; the others are neither anchor, positive nor negative, and may be NaN.
         normalizer: replaces the mean's denominator.
-        group: ranks whose rows are one batch.
+        group: ranks that share the batch: each returns the mean over all, whose gradient is DDP's mean of the gradients.
     Returns:    0-d, or (*) for reduction="none". Anchors are the rows that have a positive and a negative; the others are 0 and
                 in no mean. A row of zeros has cosine 0 and no gradient. pytorch-metric-learning leaves anchors whose value is 0
                 out of its mean too.

@@ -17,7 +17,7 @@ from ..core.reduce import Reduction, reduce_total
 from ..ops.pair_sets import Who
 from ..ops.pairs import Curve, Pairs, pair_sums, pair_total_sum
 from ..ops.unit import dots
-from ..parallel import gather_rows, sum_over_ranks
+from ..parallel import first_row, sum_over_ranks
 from .contrast import side
 from .embeddings import TEMPERATURE, positive_number, reduce_rows, towers
 from .info_nce import Batch, paper, rows64
@@ -197,7 +197,7 @@ def siglip_loss(
     if not isinstance(logit_bias, Tensor):
         at_least("logit_bias", logit_bias, -math.inf)
     q, k = towers(query, key, mask, normalize=normalize)
-    start = gather_rows(q.valid.long(), group).start
+    start = first_row(q.values, group)
     left, right = (side(r, start, query_ids, key_ids) for r in (q, k))
     keys = right.everywhere(group)
     x = left.rows * logit_scale

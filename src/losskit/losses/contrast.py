@@ -52,18 +52,20 @@ class Contrast(NamedTuple):
 def side(rows: Rows, start: int, ids: Tensor | None = None, slots: Tensor | None = None) -> Side:
     """Rows with ids and slots: their places in the whole batch where none are given, NOBODY where a row is not there."""
     place = start + torch.arange(len(rows.values), device=rows.values.device)
-    first = torch.where(rows.valid, place if ids is None else ids.reshape(-1).long(), NOBODY)
+    first = torch.where(rows.valid, place if ids is None else named(ids), NOBODY)
     if slots is ids:  # one tensor for both: the ops compare it once
         return Side(rows.values, first, first, rows.narrow)
-    return Side(
-        rows.values, first, torch.where(rows.valid, place if slots is None else slots.reshape(-1).long(), NOBODY), rows.narrow
-    )
+    return Side(rows.values, first, torch.where(rows.valid, place if slots is None else named(slots), NOBODY), rows.narrow)
+
+
+def named(ids: Tensor) -> Tensor:
+    """Ids without axes, none of which says that nobody is there: the lowest of all integers counts as the next one."""
+    return ids.reshape(-1).long().clamp(min=NOBODY + 1)
 
 
 def contrast(
     left: Side,
     right: Side,
-    temperature: Tensor | float = 1.0,
     *,
     both: tuple[int, dist.ProcessGroup | None] | None = None,
     gate: Gate | None = None,
@@ -74,8 +76,7 @@ def contrast(
     of all ranks together hold every row once.
     """
     who = Who(left.ids, right.ids, left.slots, right.slots, False)
-    rows = left.rows if isinstance(temperature, float) and temperature == 1.0 else left.rows / temperature
-    pairs = Pairs(rows, right.rows, who, left.narrow)
+    pairs = Pairs(left.rows, right.rows, who, left.narrow)
     rest, back = pair_logsumexp(pairs, columns=both is not None, gate=gate)
     if both is not None:
         start, group = both

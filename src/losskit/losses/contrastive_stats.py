@@ -17,7 +17,7 @@ from ..ops.pair_numbers import PairNumbers, pair_numbers
 from ..ops.pair_sets import NOBODY, Who
 from ..ops.pairs import Pairs
 from ..ops.row_numbers import content_hash, effective_rank, joined_hash, row_shape
-from ..parallel import gather_rows, sum_over_ranks
+from ..parallel import first_row, gather_rows, sum_over_ranks
 from .contrast import Side, label_counts, log_add, side
 from .embeddings import TEMPERATURE, Rows, positive_number, rows_of, towers
 from .uniformity import uniformity_loss
@@ -112,8 +112,8 @@ def contrastive_stats(
     r"""Whether a contrastive training learns, has collapsed, saturates, or is fed duplicates: a batch in seventeen numbers.
 
     Of pairs (``query``, ``key``) or of rows with ``labels``; give the temperature and ids that the loss gets. Nothing of it
-    has a gradient. Memory is that of the rows and a tile; the work three products of N x N x D (pairs) or of fewer than that
-    (labels), and one decomposition of min(N, D)^3 on the host, for which a GPU is waited for, once.
+    has a gradient. Memory is that of the rows and a tile; the work is three products of N x N x D (four of labels on CUDA) and
+    a decomposition of min(N, D)^3 on the host, for which a GPU is waited for, once.
 
     Shape:      query (*, D), key (*, D), labels (*)
     Args:
@@ -128,7 +128,7 @@ def contrastive_stats(
     Reference:  alignment, uniformity: Wang, Isola 2020, arXiv:2005.10242; effective rank: Roy, Vetterli 2007, EUSIPCO
     Example:
         >>> print(losskit.contrastive_stats(torch.eye(4), torch.eye(4), temperature=0.5))
-        loss        0.3407, at chance 1.386 (-1.046)
+        loss        0.3408, at chance 1.386 (-1.046)
         top-1       100.0%, at chance 25.0%
         anchors     100.0% of 4 rows valid, 100.0% of these active
         cosine      1.000 of positives, 0.000 of negatives
@@ -179,7 +179,7 @@ def _of_pairs(
     group: dist.ProcessGroup | None,
 ) -> _Batch:
     q, k = towers(query, key, mask)
-    start = gather_rows(q.valid.long(), group).start
+    start = first_row(q.values, group)
     left, right = (side(r, start, query_ids, key_ids) for r in (q, k))
     queries, keys = left.everywhere(group), right.everywhere(group)
     own = (q.values * k.values).sum(-1, dtype=torch.float64)
@@ -194,7 +194,7 @@ def _of_labels(
     input: Tensor, labels: Tensor | None, mask: Tensor | None, scale: Tensor | float, group: dist.ProcessGroup | None
 ) -> _Batch:
     z = rows_of(input, mask)
-    mine = side(z, gather_rows(z.valid.long(), group).start, labels)
+    mine = side(z, first_row(z.values, group), labels)
     every = mine.everywhere(group)
     alike = Pairs(mine.rows, every.rows, Who(mine.ids, every.ids, mine.slots, every.slots, True))
     apart = Pairs(mine.rows, every.rows, Who(mine.ids, every.ids, mine.ids, every.ids, False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -61,7 +62,7 @@ class Judge(NamedTuple):
         if above is None and not guided:
             return None
         if above is not None:
-            at_least("mask_above", above, -2)
+            at_least("mask_above", above, -math.inf)
         if guide.query is not None and guide.key is not None:
             query, key = (r.values for r in towers(guide.query.detach(), guide.key.detach(), mask))
             negatives = None if guide.negatives is None else rows_of(guide.negatives).values

@@ -17,8 +17,8 @@ from ..core.reduce import Reduction
 from ..ops.pair_sets import NOBODY, Who
 from ..ops.pairs import Curve, Pairs, pair_sums
 from ..ops.unit import dots
-from ..parallel import gather_rows
-from .contrast import Side, contrast, inverse, label_counts, log_add, nll, side
+from ..parallel import first_row
+from .contrast import Side, contrast, inverse, label_counts, log_add, named, nll, side
 from .embeddings import TEMPERATURE, Rows, positive_number, reduce_rows, rows_of, towers
 from .false_negatives import Guide, Judge
 
@@ -166,7 +166,7 @@ def info_nce_loss(
         negative_ids: (M,) ids of ``negatives``, in the numbering of ``key_ids``, or of ``query_ids`` where there are none.
         multi_positive: all keys whose row has the query's ``query_ids`` are its positives; the mean of their losses.
         mask_above: leaves out negatives whose cosine (product, if ``normalize`` is False) is more than this above that of the
-            own key; an exact copy of the own key stays. GIST's absolute margin m is ``mask_above=-m``.
+            own key; from 0 on an exact copy of the own key stays. GIST's absolute margin m is ``mask_above=-m``.
         guide_query: (*, G) vectors of another model, whose cosines decide in place of ours (``mask_above`` is 0 if None).
         guide_key: (*, G), with ``guide_query``.
         guide_negatives: (M, G), with ``negatives`` and a guide.
@@ -226,7 +226,7 @@ class Batch(NamedTuple):
             raise ValueError(
                 '"negative_ids" goes with "negatives", and with the "key_ids" or "query_ids" that it is compared with'
             )
-        start = gather_rows(q.valid.long(), group).start
+        start = first_row(q.values, group)
         left, right = (side(r, start, self.query_ids, self.key_ids) for r in (q, k))
         keys, ranks = right.everywhere(group), None if directions == "one" else (start, group)
         near = left.times(scale)
@@ -251,7 +251,7 @@ class Batch(NamedTuple):
         known = self.query_ids if self.key_ids is None else self.key_ids
         ids: tuple[Tensor | int, Tensor | int] = (0, 1)
         if self.negative_ids is not None and known is not None:
-            ids = known.reshape(-1).long(), self.negative_ids.reshape(-1).long()
+            ids = named(known), named(self.negative_ids)
         mine, further = (torch.where(r.valid, each, NOBODY) for r, each in zip((self.query, pool), ids, strict=True))
         narrow = near.narrow if pool.narrow == near.narrow else ""
         return Side(near.rows, mine, mine, narrow), Side(pool.values.to(near.rows.dtype), further, further)

@@ -53,7 +53,7 @@ def koleo_loss(
     Args:
         mask: (*) bool, True where a row is there; the others are nobody's neighbour and may be NaN.
         normalizer: replaces the mean's denominator, the number of rows that have another one.
-        group: ranks whose rows are one batch.
+        group: ranks that share the batch: each returns the mean over all, whose gradient is DDP's mean of the gradients.
     Returns:    0-d, or (*) for reduction="none"; 0 for a row that is alone. A distance below 1e-8, as of copies, counts as 1e-8
         and has no gradient, since no direction leads away: a collapsed batch is -log 1e-8 = 18.4, as by DINOv2's log(d + 1e-8).
     Raises:     ShapeError; TypeError.

@@ -15,7 +15,7 @@ from ..ops.pair_sets import NOBODY, Who
 from ..ops.pairs import Pairs
 from ..ops.unit import unit
 from ..parallel import gather_rows
-from .contrast import label_counts
+from .contrast import label_counts, named
 from .embeddings import Rows, rows_of
 
 __all__ = ["LABELLED", "Labelled", "labelled", "softplus_sum"]
@@ -62,7 +62,7 @@ def labelled(
     rows = rows_of(input, mask, normalize=False)
     every, start = gather_rows(rows.values, group)
     every = unit(wide(every) if exact else every)
-    own_ids = torch.where(rows.valid, labels.reshape(-1).long(), NOBODY)
+    own_ids = torch.where(rows.valid, named(labels), NOBODY)
     ids = gather_rows(own_ids, group).rows
     own = every if group is None else every[start : start + len(own_ids)]
     alike = label_counts(ids, own_ids)  # the anchor itself is one of them

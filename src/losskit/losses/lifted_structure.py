@@ -62,7 +62,7 @@ def lifted_structure_loss(
         margin: >= 0, how much farther negatives shall be.
         mask: (*) bool, True where a row is there; the others are neither anchor, positive nor negative, and may be NaN.
         normalizer: replaces the mean's denominator, the number of positive pairs.
-        group: ranks whose rows are one batch.
+        group: ranks that share the batch: each returns the mean over all, whose gradient is DDP's mean of the gradients.
     Returns:    0-d, or (*) for reduction="none": to each row half of its positive pairs, so that they add up to all pairs once.
                 Rows without a positive or without a negative are 0, and count no pair. Distances are Euclidean, of unit rows,
                 in float64; a row of zeros is at the root of 2 from all. The paper takes rows as they are.

@@ -174,7 +174,7 @@ def margin_softmax_loss(
     Shape:      input (*, D), linear_weight (C, D) or (C, K, D), target (*) -> () or (*)
     Args:
         multiplicative: m1 >= 1, SphereFace's.
-        angular: m2 in [0, pi), in radians, ArcFace's. Where theta + m2 passes pi the value goes on as
+        angular: m2 in [0, pi], in radians, ArcFace's. Where theta + m2 passes pi the value goes on as
             \cos\theta - m_2 \sin m_2 (as in the authors' code). With m1 other than 1 it goes on by SphereFace's rule,
             (-1)^k \cos(m_1 \theta + m_2) - 2 k after k half turns.
         additive: m3 >= 0, CosFace's. With all three off this is linear_cross_entropy of vectors of length one.

@@ -88,7 +88,7 @@ def multi_similarity_loss(
             pytorch-metric-learning does without its miner.
         mask: (*) bool, True where a row is there; the others are neither anchor, positive nor negative, and may be NaN.
         normalizer: replaces the mean's denominator.
-        group: ranks whose rows are one batch.
+        group: ranks that share the batch: each returns the mean over all, whose gradient is DDP's mean of the gradients.
     Returns:    0-d, or (*) for reduction="none". Anchors are the rows that have a positive; the others are 0 and in no mean.
                 Without negatives the second term is 0. A row of zeros has cosine 0 and no gradient.
                 pytorch-metric-learning counts all rows as anchors.

@@ -14,7 +14,7 @@ from ..core.check import at_least, working
 from ..core.domain import Embeddings, Labels, Mask
 from ..core.module import Loss
 from ..core.reduce import Reduction
-from ..parallel import gather_rows
+from ..parallel import first_row
 from .contrast import contrast, side
 from .embeddings import reduce_rows, rows_of
 
@@ -22,11 +22,11 @@ __all__ = ["NPairLoss", "n_pair_loss"]
 
 
 def _paper(
-    anchor: Tensor, positive: Tensor, *, labels: Tensor | None = None, l2_reg: float = 0.0, mask: Tensor | None = None
+    anchor: Tensor, positive: Tensor, *, ids: Tensor | None = None, l2_reg: float = 0.0, mask: Tensor | None = None
 ) -> Tensor:
     """log(1 + sum of exp(a . n - a . p)), one anchor at a time."""
     a, p = (t.double().reshape(-1, t.shape[-1]) for t in (anchor, positive))
-    y = torch.arange(len(a)) if labels is None else labels.reshape(-1)
+    y = torch.arange(len(a)) if ids is None else ids.reshape(-1)
     values = []
     for i in range(len(a)):
         gaps = [a[i] @ p[n] - a[i] @ p[i] for n in range(len(p)) if y[n] != y[i]]
@@ -45,19 +45,19 @@ def _chance(batch_size: int, l2_reg: float = 0.0) -> float:
     sample={
         "anchor": Embeddings(),
         "positive": Embeddings(),
-        "labels": Labels(optional=True),
+        "ids": Labels(optional=True),
         "mask": Mask(meaning="True where a pair of rows is there"),
     },
     reference=_paper,
     laws=("whole_batch", "nonnegative"),
-    variants=({}, {"l2_reg": 0.1}, {"labels": Labels()}),
+    variants=({}, {"l2_reg": 0.1}, {"ids": Labels()}),
     chance=_chance,
 )
 def n_pair_loss(
     anchor: Tensor,
     positive: Tensor,
     *,
-    labels: Tensor | None = None,
+    ids: Tensor | None = None,
     l2_reg: float = 0.0,
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
@@ -73,12 +73,12 @@ def n_pair_loss(
     Avoid when: rows have length one: without a temperature no score is above 1. info_nce_loss is this with one.
     Shape:      anchor (*, D), positive (*, D) -> () or (*)
     Args:
-        labels: (*) integers: pairs of equal labels are not each other's negatives. Without them each pair is a class of its own.
+        ids: (*) integers: pairs of equal ids, e.g. class labels, are not each other's negatives.
         l2_reg: >= 0, what the squared lengths of rows cost, which the paper holds small this way in place of normalising;
             TensorFlow's npairs_loss has this form with 0.002.
         mask: (*) bool, True where a pair of rows is there; what is masked may be NaN.
         normalizer: replaces the mean's denominator.
-        group: ranks whose rows are one batch.
+        group: ranks that share the batch: each returns the mean over all, whose gradient is DDP's mean of the gradients.
     Returns:    0-d, or (*) for reduction="none". Every pair counts; one without negatives costs what l2_reg says.
     Raises:     ShapeError; TypeError; ValueError for l2_reg < 0.
     Reference:  Sohn 2016, NIPS: Improved Deep Metric Learning with Multi-class N-pair Loss Objective
@@ -89,10 +89,10 @@ def n_pair_loss(
     at_least("l2_reg", l2_reg, 0)
     both = (anchor, positive) if anchor.dtype == positive.dtype else working(anchor, positive)
     a, p = (rows_of(t, mask, normalize=False) for t in both)
-    start = gather_rows(p.valid, group).start
-    left, right = (side(r, start, labels) for r in (a, p))
+    start = first_row(p.values, group)
+    left, right = (side(r, start, ids) for r in (a, p))
     own = (a.values.double() * p.values.double()).sum(-1)
-    value = -F.logsigmoid(own - contrast(left, right.everywhere(group), 1.0).rest)
+    value = -F.logsigmoid(own - contrast(left, right.everywhere(group)).rest)
     if l2_reg:
         value = value + l2_reg / 4 * (a.values.square().sum(-1) + p.values.square().sum(-1))
     return reduce_rows(value, a.valid, a.lead, reduction, normalizer, group).to(a.values.dtype)
@@ -101,7 +101,7 @@ def n_pair_loss(
 class NPairLoss(Loss, function=n_pair_loss):
     """Module of :func:`n_pair_loss`."""
 
-    labels: Tensor | None = None
+    ids: Tensor | None = None
     l2_reg: float = 0.0
     mask: Tensor | None = None
     reduction: Reduction = "mean"

@@ -13,7 +13,7 @@ from ..core.domain import Embeddings, Labels, Mask
 from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..ops.unit import dots
-from ..parallel import gather_rows
+from ..parallel import first_row
 from .contrast import contrast, inverse, log_add, nll, side
 from .embeddings import TEMPERATURE, positive_number, reduce_rows, towers
 from .info_nce import rows64
@@ -86,7 +86,7 @@ def nt_xent_loss(
     """
     positive_number("temperature", temperature)
     q, k = towers(query, key, mask)
-    start = gather_rows(q.valid.long(), group).start
+    start = first_row(q.values, group)
     left, right = (side(r, start, ids, ids) for r in (q, k))
     queries, keys = left.everywhere(group), right.everywhere(group)
     scale = inverse(temperature)

@@ -83,7 +83,8 @@ class EmbeddingQueue(nn.Module):
     def enqueue(self, rows: Tensor, ids: Tensor | None = None, *, group: dist.ProcessGroup | None = None) -> None:
         """Put rows at the end; of more than ``size`` the last ones stay. Nothing here waits for a GPU without a group.
 
-        With ``group`` every rank puts in the rows of all ranks, in the order of the ranks: the queues stay equal.
+        With ``group`` every rank puts in the rows of all ranks, in the order of the ranks: the queues stay equal. That is for a
+        loss without a group. One with a group counts the negatives of every rank: there each rank puts in its own rows only.
 
         Shape:      rows (*, D), ids (*) integers
         Raises:     ShapeError; TypeError; ValueError for ids missing, or given to a queue without

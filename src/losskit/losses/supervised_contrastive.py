@@ -17,7 +17,7 @@ from ..core.reduce import Reduction
 from ..ops.pair_sets import Who
 from ..ops.pairs import Pairs, pair_logsumexp
 from ..ops.unit import dots
-from ..parallel import gather_rows
+from ..parallel import first_row
 from .contrast import inverse, label_counts, label_sums, side
 from .embeddings import TEMPERATURE, positive_number, reduce_rows, rows_of
 from .info_nce import rows64
@@ -94,7 +94,7 @@ def supervised_contrastive_loss(
     choice("average", average, ("out", "in"))
     positive_number("temperature", temperature)
     z = rows_of(input, mask)
-    start = gather_rows(z.valid.long(), group).start
+    start = first_row(z.values, group)
     mine = side(z, start, labels)
     every = mine.everywhere(group)
     x = mine.rows * inverse(temperature)

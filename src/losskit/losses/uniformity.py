@@ -61,7 +61,7 @@ def uniformity_loss(
         mask: (*) bool, True where a row is there; what is masked may be NaN, and is in no pair.
         reduction: a batch is one sample that counts one, so that "mean", "sum" and "none" are the same 0-d value.
         normalizer: divides the value.
-        group: ranks whose rows are one batch.
+        group: ranks that share the batch: each returns the value of all rows, whose gradient is DDP's mean of the gradients.
     Returns:    0-d: 0 if all rows are one, -2 t if all are at right angles, as random rows of many features nearly are.
                 Fewer than two rows are 0, and no sample. A row of zeros is at a right angle to all, and has no gradient.
     Raises:     ShapeError; TypeError; ValueError for t <= 0.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from .pair_sets import Who
 from .pair_sums import Sums
 from .pair_tiles import Call, Gate
 
-__all__ = ["pair_lse", "pair_lse_gradient", "pair_sum", "pair_sum_gradient", "pair_total"]
+__all__ = ["BODIES", "pair_lse", "pair_lse_gradient", "pair_sum", "pair_sum_gradient", "pair_total"]
 
 _CPU_MEMORY = 8 << 20  # two tiles of 1024 x 1024 float32: the smallest, as measured, that cost the products little
 _CUDA_MEMORY = 1 << 30
@@ -61,7 +61,7 @@ def _sum_call(given: Sequence[Any]) -> tuple[Call, Sums]:
     return Call(x, y, Who(a, b, c, d, same), memory or _memory(x, plain=False), "", params, None, narrow), sums
 
 
-def _sum(*given: Any) -> Tensor:
+def _sum_rows(*given: Any) -> Tensor:
     return eager_sums.row_sums(*_sum_call(given))
 
 
@@ -110,7 +110,7 @@ pair_lse_gradient = define(
     _lse_gradient,
     _lse_gradient_fake,
 )
-pair_sum = define("pair_sum", f"({_SUM}) -> Tensor", _sum, _sum_fake)
+pair_sum = define("pair_sum", f"({_SUM}) -> Tensor", _sum_rows, _sum_fake)
 pair_sum_gradient = define(
     "pair_sum_gradient", f"(Tensor by, {_SUM}, bool[] needs) -> {_FOUR}", _sum_gradient, _sum_gradient_fake
 )
@@ -165,11 +165,19 @@ def _cuda_total(weight: Tensor, *given: Any) -> Any:
     return (weight.double() @ rows, *gradients)
 
 
-for _op, _body in (
-    (pair_lse, _cuda_lse),
-    (pair_lse_gradient, _cuda_lse_gradient),
-    (pair_sum, _cuda_sum),
-    (pair_sum_gradient, _cuda_sum_gradient),
-    (pair_total, _cuda_total),
+# what each op runs on CPU, and on CUDA
+BODIES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "lse": (_lse, _cuda_lse),
+    "lse_gradient": (_lse_gradient, _cuda_lse_gradient),
+    "sum": (_sum_rows, _cuda_sum),
+    "sum_gradient": (_sum_gradient, _cuda_sum_gradient),
+    "total": (_total, _cuda_total),
+}
+for _name, _op in (
+    ("lse", pair_lse),
+    ("lse_gradient", pair_lse_gradient),
+    ("sum", pair_sum),
+    ("sum_gradient", pair_sum_gradient),
+    ("total", pair_total),
 ):
-    _op.register_kernel("cuda", without_autocast(_body))
+    _op.register_kernel("cuda", without_autocast(BODIES[_name][1]))

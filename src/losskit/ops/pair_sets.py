@@ -12,6 +12,8 @@ __all__ = ["NOBODY", "Uncounted", "Who", "counted", "everybody"]
 NOBODY = -(2**63)  # the id of a row or column that is not there
 _FEW = 64  # of how many pairs one may be hidden by a list; a comparison of all is cheaper beyond
 
+_SMALL = 1 << 16  # as many pairs are compared sooner than listed
+
 
 class Who(NamedTuple):
     """(i, j) counts if the ids are equal (``same``) or differ (not ``same``), the slots differ, and neither is NOBODY."""
@@ -51,9 +53,10 @@ class Uncounted:
         self.nobody = (who.row_id[:0], who.col_id[:0])
         self.last: tuple[tuple[int, int, int, int], Tensor] | None = None
         # a list has a length, which only the CPU knows without waiting
-        if who.same or who.row_id.device.type != "cpu":
+        pairs = len(who.row_id) * len(who.col_id)
+        if who.same or who.row_id.device.type != "cpu" or pairs <= _SMALL:
             return
-        limit = len(who.row_id) * len(who.col_id) // _FEW
+        limit = pairs // _FEW
         found = [_equal(who.row_id, who.col_id, limit)]
         if who.row_slot is not who.row_id or who.col_slot is not who.col_id:
             found.append(_equal(who.row_slot, who.col_slot, limit))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .autograd import apply, as_given, batched, scaled, second
 from .blocks import product
+from .pair_direct import DIRECT, plainly
 from .pair_forms import BENDS, FORMS
 from .pair_ops import pair_lse, pair_lse_gradient, pair_sum, pair_sum_gradient, pair_total
 from .pair_sets import Who, counted
@@ -54,7 +55,8 @@ def pair_logsumexp(
     """
     gates = (None,) * 4 if gate is None else tuple(t.detach() for t in gate)
     given = (pairs.x, pairs.y, *pairs.who[:4], *gates, pairs.who.same, bend, list(params), pairs.narrow, pairs.memory, columns)
-    rows, cols = _run(_Lse, pair_lse, given, pairs.x, pairs.y)
+    direct = DIRECT["lse"], functools.partial(apply, _LseGradient)
+    rows, cols = _run(_Lse, direct, pair_lse, given, pairs.x, pairs.y)
     return rows, cols
 
 
@@ -62,7 +64,8 @@ def pair_sums(pairs: Pairs, curve: Curve) -> Tensor:
     """The sum of a curve of the score over the pairs of every row that count, (N,) in float64."""
     options = (pairs.who.same, curve.name, list(curve.params), pairs.narrow, pairs.memory)
     given = (pairs.x, pairs.y, *pairs.who[:4], curve.t, curve.c, *options)
-    total: Tensor = _run(_Sum, pair_sum, given, pairs.x, pairs.y, curve.t, curve.c)
+    direct = DIRECT["sum"], functools.partial(apply, _SumGradient)
+    total: Tensor = _run(_Sum, direct, pair_sum, given, pairs.x, pairs.y, curve.t, curve.c)
     return total
 
 
@@ -79,16 +82,24 @@ def pair_total_sum(pairs: Pairs, curve: Curve, weight: Tensor) -> Tensor:
         weight.detach(), pairs.x, pairs.y, *pairs.who[:4], curve.t, curve.c,
         pairs.who.same, curve.name, list(curve.params), pairs.narrow, pairs.memory, needs,
     )  # fmt: skip
-    total: Tensor = _run(_Total, None, given, *learnable)[0]
-    return total
+    total: Any = _run(_Total, (DIRECT["total"], _TotalGradient), None, given, *learnable)
+    whole: Tensor = total if isinstance(total, Tensor) else total[0]
+    return whole
 
 
-def _run(function: Any, op: Any, given: tuple[Any, ...], *learnable: Tensor | None) -> Any:
+def _run(function: Any, direct: tuple[Any, Any], op: Any, given: tuple[Any, ...], *learnable: Tensor | None) -> Any:
     # Dynamo fails at Functions whose output needs no gradient; in eager mode the Function makes jvp raise
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in learnable)
-    if not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        return apply(function, *_distinct(given)) if wanted else op(*given)
+    if not wanted or not plainly(*given):
         return apply(function, *given)
-    return apply(function, *_distinct(given)) if wanted else op(*given)
+    try:
+        return apply(direct[0], direct[1], *given)
+    except RuntimeError as problem:
+        if "setup_context" not in str(problem):
+            raise
+        return apply(function, *given)  # inside torch.func
 
 
 def _distinct(given: tuple[Any, ...]) -> list[Any]:
