@@ -29,6 +29,7 @@ from .losses.circle import *
 from .losses.class_weights import *
 from .losses.clip import *
 from .losses.contrastive import *
+from .losses.contrastive_stats import *
 from .losses.cosent import *
 from .losses.cross_entropy import *
 from .losses.crps import *
@@ -50,6 +51,7 @@ from .losses.linear_focal import *
 from .losses.linear_log_probs import *
 from .losses.lovasz import *
 from .losses.margin_softmax import *
+from .losses.matryoshka import *
 from .losses.multi_similarity import *
 from .losses.multiple_negatives import *
 from .losses.n_pair import *

@@ -34,7 +34,14 @@ def test_a_row_that_is_not_finite_is_named(value: float) -> None:
         (ShapeError, r'"documents" has shape \(4, 3\), expected \(M, 4\)', (X, X[:, :3], RIGHT), {}),
         (TypeError, '"documents" must be floating point, got torch.int64', (X, X.long(), RIGHT), {}),
         (ShapeError, '"relevance" is of 4 queries, expected 3', (X[:3], X, RIGHT), {}),
-        (IndexError, '"relevance" names document is 3 at index 3', (X, X[:3], RIGHT), {}),
+        (IndexError, '"relevance" names document 3 at index 3, expected an index in', (X, X[:3], RIGHT), {}),
+        (TypeError, '"queries" must be a Tensor, got ndarray', (X.numpy(), X, RIGHT), {}),
+        (TypeError, '"documents" must be a Tensor, got list', (X, X.tolist(), RIGHT), {}),
+        (TypeError, '"relevance" must be a Relevance, got Tensor: make it by Relevance.labels', (X, X, torch.arange(4)), {}),
+        (TypeError, '"exclude_self" must be a bool or a Tensor, got str', (X, X, RIGHT), {"exclude_self": "yes"}),
+        (TypeError, '"k" must be a sequence of ints, got int', (X, X, RIGHT), {"k": 5}),
+        (TypeError, '"k" must be a sequence of ints, got str', (X, X, RIGHT), {"k": "5"}),
+        (TypeError, '"memory" must be an int, got float', (X, X, RIGHT), {"memory": 1e6}),
         (ShapeError, "labels of 2 documents, expected 4", (X, X, Relevance.labels(torch.arange(4), torch.arange(2))), {}),
         (ShapeError, "expected as many for exclude_self=True", (X, X.repeat(2, 1), RIGHT), {"exclude_self": True}),
         (ShapeError, '"exclude_self" is torch.bool', (X, X, RIGHT), {"exclude_self": torch.ones(4, dtype=torch.bool)}),
@@ -76,6 +83,23 @@ def test_pairs_that_make_no_sense_are_refused() -> None:
         Relevance.one(torch.tensor([-2]))
     with pytest.raises(ShapeError, match='"gains" has other lengths'):
         Relevance.lists([[0, 1]], [[1.0]])
+    listed: Any = [1]
+    with pytest.raises(TypeError, match='"query_labels" must be a Tensor, got list'):
+        Relevance.labels(listed, document)
+    with pytest.raises(TypeError, match='"gain" must be a Tensor, got list'):
+        Relevance.pairs(query, document, listed, queries=2)
+    with pytest.raises(TypeError, match='"gain" must be real numbers, got torch.complex64'):
+        Relevance.pairs(query, document, torch.tensor([1j, 1]), queries=2)
+    for wrong in (1.5, "a", None, [0]):
+        with pytest.raises(TypeError, match=f'"documents" has {wrong!r} for query 1, expected an index'.replace("[", r"\[")):
+            Relevance.lists([[0], [0, wrong]])  # type: ignore[list-item]  # what a caller may do
+    with pytest.raises(TypeError, match='"documents" has 7 for query 0, expected a list of indices'):
+        Relevance.lists([7])  # type: ignore[list-item]  # what a caller may do
+
+
+def test_lists_take_integers_of_any_make() -> None:
+    given: Any = [range(2), torch.tensor([3]), {1}, X.numpy().argmax(1)[2:3], []]
+    assert Relevance.lists(given).document.tolist() == [0, 1, 3, 1, 2]
 
 
 def test_every_way_to_say_the_same_gives_the_same() -> None:
@@ -103,3 +127,9 @@ def test_a_query_whose_right_document_is_missing_has_none() -> None:
     report = retrieval(X, X, Relevance.one(torch.tensor([0, -1, 2, 3])))
     assert report.relevant.tolist() == [1, 0, 1, 1]
     assert report["hit_rate@1"] == 1.0
+
+
+def test_no_right_document_at_all_needs_no_document() -> None:
+    report = retrieval(X, X[:0], Relevance.one(torch.full((4,), -1)))
+    assert report.without_relevant == 4
+    assert report.documents == 0

@@ -118,3 +118,6 @@ def test_options_out_of_range_are_refused() -> None:
     for option in options:
         with pytest.raises(ValueError, match=next(iter(option))):
             batch_contrastive_loss(*batch(), **option)
+    unknown: Any = "average"
+    with pytest.raises(ValueError, match="must be 'none' or 'mean' or 'sum', got 'average'"):
+        batch_contrastive_loss(*batch(), reduction=unknown)

@@ -219,8 +219,8 @@ def test_leading_axes_are_kept() -> None:
         ({"average": "batch"}, '"average" must be'),
         ({"distance": "l1"}, '"distance" must be'),
         ({"margin": -1.0}, '"margin" must be >= 0'),
-        ({"margin": "softer"}, '"margin" must be'),
-        ({"reduction": "median"}, '"reduction" must be'),
+        ({"margin": "softer"}, "\"margin\" must be a number >= 0 or 'soft', got 'softer'"),
+        ({"reduction": "median"}, "\"reduction\" must be 'none' or 'mean' or 'sum', got 'median'"),
     ],
 )
 def test_an_unknown_option_is_refused(options: dict[str, Any], message: str) -> None:

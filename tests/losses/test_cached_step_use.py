@@ -112,6 +112,25 @@ def test_mistakes_are_named() -> None:
     assert "as many rows as it got" in refused(ShapeError, lambda: step((lambda x: encoder(x).sum(0, keepdim=True), a)))
     value = step((encoder, a), (encoder, b))
     assert "no second derivative" in refused(RuntimeError, lambda: value.backward(create_graph=True))
+    name: Any = "info_nce_loss"
+    assert refused(TypeError, lambda: CachedStep(name, 3)) == '"loss" must be a function or a module, got str'
+
+
+def test_a_step_whose_encoders_all_leave_the_graph_is_warned_of() -> None:
+    (a, b), encoder, loss = data(), Encoder(), Contrast()
+
+    @torch.no_grad()
+    def encode(batch: Tensor) -> Tensor:
+        out: Tensor = encoder(batch)
+        return out
+
+    step = CachedStep(loss, 5)
+    with pytest.warns(UserWarning, match="no encoder of this step learns.*no_grad"):
+        step((encode, a), (encode, b)).backward()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step((encode, a), (encoder, b)).backward()  # one that is left out is meant to be
+        step((encoder.requires_grad_(False), a), (encode, b)).backward()
 
 
 # two ranks

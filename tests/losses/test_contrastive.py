@@ -213,6 +213,13 @@ def test_modules_hold_their_options() -> None:
     assert torch.equal(CosineEmbeddingLoss(margin=0.3)(query, key, signs), cosine_embedding_loss(query, key, signs, margin=0.3))
 
 
+def test_a_margin_beyond_all_floats_does_not_matter_to_pairs_that_are_the_same() -> None:
+    query, key, _ = drawn()
+    value = contrastive_loss(query.float(), key.float(), torch.ones(9), margin=1e30)
+    assert torch.equal(value, contrastive_loss(query.float(), key.float(), torch.ones(9)))
+    assert value > 0
+
+
 def test_hostile_arguments_are_named() -> None:
     query, key, target = drawn()
     unknown: Any = "manhattan"

@@ -137,7 +137,7 @@ def test_collapsed_rows_guess_among_all_candidates(options: dict[str, Any], cand
 @pytest.mark.parametrize("size", [0, 1])
 def test_a_query_without_negatives_is_0_with_a_graph(directions: str, size: int) -> None:
     query = torch.randn(size, D, requires_grad=True)
-    value = info_nce_loss(query, torch.randn(size, D), directions=directions)  # type: ignore[arg-type]  # a parameter
+    value = info_nce_loss(query, torch.randn(size, D), directions=directions)
     assert value.item() == 0
     assert not torch.autograd.grad(value, query)[0].any()
 
@@ -151,8 +151,8 @@ def test_perfect_pairs_leave_nothing_to_learn_when_everything_is_compared_with_e
 @pytest.mark.parametrize("size", [1.0, 1e4])
 def test_long_vectors_that_are_not_normalized_stay_finite(directions: str, size: float) -> None:
     query, key = (t.detach().float().mul(size).requires_grad_() for t in towers())
-    value = info_nce_loss(query, key, directions=directions, normalize=False)  # type: ignore[arg-type]  # a parameter
-    wide = info_nce_loss(query.double(), key.double(), directions=directions, normalize=False)  # type: ignore[arg-type]  # same
+    value = info_nce_loss(query, key, directions=directions, normalize=False)
+    wide = info_nce_loss(query.double(), key.double(), directions=directions, normalize=False)
     torch.testing.assert_close(value.double(), wide, rtol=1e-5, atol=1e-5)
     assert all(g.isfinite().all() and g.any() for g in torch.autograd.grad(value, (query, key)))
 

@@ -81,3 +81,9 @@ def test_the_distance_of_nearly_equal_rows_keeps_its_digits_in_single_precision(
 def test_a_margin_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="margin"):
         lifted_structure_loss(*batch(), margin=-1.0)
+
+
+def test_an_unknown_reduction_is_refused_with_all_that_there_are() -> None:
+    unknown: Any = "average"
+    with pytest.raises(ValueError, match="must be 'none' or 'mean' or 'sum', got 'average'"):
+        lifted_structure_loss(*batch(), reduction=unknown)

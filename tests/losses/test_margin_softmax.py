@@ -194,3 +194,10 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
             margin_softmax_loss(*bad)
     with pytest.raises(IndexError, match="expected a class in"):
         margin_softmax_loss(x, w.reshape(2, 2, 2), y.clamp(min=2))
+
+
+@pytest.mark.parametrize("options", [{}, {"angular": 0.5}, {"multiplicative": 4.0}, {"additive": 0.35}])
+def test_without_features_all_classes_are_alike(options: dict[str, float]) -> None:
+    value = margin_softmax_loss(torch.zeros(4, 0), torch.zeros(3, 0), torch.tensor([0, 1, 2, 0]), logit_scale=4.0, **options)
+    one = margin_softmax_loss(torch.zeros(1, 5), torch.zeros(3, 5), torch.tensor([0]), logit_scale=4.0, **options)
+    assert value.item() == pytest.approx(one.item(), rel=1e-6)

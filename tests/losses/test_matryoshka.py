@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
-import io
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,11 +16,10 @@ import losskit
 import losskit.losses.matryoshka as source
 from cases import Case, draw, every_variant
 from embedding_ranks import Found, part, ranks
-from harness import refused, same
+from harness import same
 from losskit.core.card import CATALOGUE
 from losskit.core.domain import Embeddings
 from losskit.losses.matryoshka import Matryoshka, matryoshka
-from losskit.losses.queue import EmbeddingQueue
 
 DIMS, WEIGHTS = (2, 3, 7), (1.0, 0.5, 2.0)
 SOFTMAX: tuple[tuple[Any, dict[str, Any]], ...] = (
@@ -175,10 +171,9 @@ def test_half_precision_is_computed_in_float32() -> None:
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_a_batch_of_none_and_of_one_is_zero_with_a_graph(n: int) -> None:
-    query, key = rows(n, 8), rows(n, 8)
-    value = matryoshka(losskit.clip_loss, DIMS)(query, key)
-    assert value == 0
-    assert not torch.autograd.grad(value, query)[0].any()
+    query = rows(n, 8)
+    value = matryoshka(losskit.clip_loss, DIMS)(query, rows(n, 8, seed=1))
+    assert value == 0 == torch.autograd.grad(value, query)[0].abs().sum()
 
 
 def test_features_beyond_the_last_prefix_learn_nothing() -> None:
@@ -190,78 +185,6 @@ def test_features_beyond_the_last_prefix_learn_nothing() -> None:
 
 def test_leading_axes_come_back_without_a_reduction() -> None:
     assert matryoshka(losskit.clip_loss, [2, 5])(rows(2, 3, 8), rows(2, 3, 8, seed=1), reduction="none").shape == (2, 3)
-
-
-def test_a_learned_temperature_of_a_module_stays_a_parameter() -> None:
-    learned = torch.nn.Parameter(torch.tensor(0.1))
-    for loss in (losskit.InfoNCELoss(temperature=learned), functools.partial(losskit.info_nce_loss, temperature=learned)):
-        whole = matryoshka(loss, DIMS)
-        assert [p is learned for p in whole.parameters()] == [True]
-        (slope,) = torch.autograd.grad(whole(rows(6, 8), rows(6, 8, seed=1)), learned)
-        assert slope != 0
-
-
-def test_tensors_that_a_module_holds_are_cut_too() -> None:
-    pool, query, key = rows(4, 8, seed=2).detach(), rows(6, 8), rows(6, 8, seed=1)
-    value = matryoshka(losskit.InfoNCELoss(negatives=pool), [3])(query, key)
-    same(value, losskit.info_nce_loss(query[:, :3], key[:, :3], negatives=pool[:, :3]), 1e-12)
-
-
-def test_a_module_of_ones_own_is_called_for_every_prefix() -> None:
-    class Doubled(losskit.CLIPLoss):
-        def forward(self, *tensors: Tensor, **given: Any) -> Any:
-            return 2 * super().forward(*tensors, **given)
-
-    query, key = rows(6, 8), rows(6, 8, seed=1)
-    same(matryoshka(Doubled(), DIMS)(query, key), 2 * matryoshka(losskit.CLIPLoss(), DIMS)(query, key), 1e-12)
-
-
-def test_tensors_may_be_given_by_name() -> None:
-    loss, query, key = matryoshka(losskit.clip_loss, DIMS), rows(6, 8), rows(6, 8, seed=1)
-    same(loss(key=key, query=query), loss(query, key), 1e-12)
-    same(matryoshka(losskit.nt_xent_loss, DIMS)(query, key=key), matryoshka(losskit.nt_xent_loss, DIMS)(query, key), 1e-12)
-
-
-def test_it_is_copied_and_saved_whole() -> None:
-    loss = matryoshka(losskit.InfoNCELoss(temperature=torch.nn.Parameter(torch.tensor(0.3))), DIMS, WEIGHTS)
-    buffer = io.BytesIO()
-    torch.save(loss, buffer)
-    buffer.seek(0)
-    query, key = rows(6, 8), rows(6, 8, seed=1)
-    for other in (copy.deepcopy(loss), torch.load(buffer, weights_only=False)):
-        assert (other.dims, other.weights) == ([2, 3, 7], [1.0, 0.5, 2.0])
-        same(other(query, key), loss(query, key), 1e-12)
-    assert list(loss.state_dict()) == ["loss.temperature"]
-
-
-WRONG: tuple[tuple[type[Exception], Callable[[], object], str], ...] = (
-    (ValueError, lambda: matryoshka(losskit.clip_loss, []), '"dims" is empty'),
-    (ValueError, lambda: matryoshka(losskit.clip_loss, [4, 2]), "expected lengths that increase: [2, 4]"),
-    (ValueError, lambda: matryoshka(losskit.clip_loss, [2, 2]), "expected lengths that increase"),
-    (ValueError, lambda: matryoshka(losskit.clip_loss, [0, 2]), '"dims" must be >= 1'),
-    (TypeError, lambda: matryoshka(losskit.clip_loss, [2.0]), '"dims" must be an int'),  # type: ignore[list-item]  # the error
-    (ValueError, lambda: matryoshka(losskit.clip_loss, [2], [1, 2]), '"weights" has 2 numbers, expected 1'),
-    (ValueError, lambda: matryoshka(losskit.clip_loss, [2], [-1]), '"weights" must be >= 0'),
-    (ValueError, lambda: matryoshka(losskit.clip_loss, [2], [math.nan]), '"weights" must be >= 0'),
-    (ValueError, lambda: matryoshka(losskit.cross_entropy, [2]), "expected a loss of embeddings"),
-    (TypeError, lambda: matryoshka(torch.nn.functional.mse_loss, [2]), "expected a loss of losskit"),
-    (TypeError, lambda: matryoshka(EmbeddingQueue(2, 2), [2]), "EmbeddingQueue, expected a loss of losskit"),
-    (TypeError, lambda: matryoshka(functools.partial(losskit.clip_loss, torch.ones(2, 2)), [2]), "positional arguments"),
-    (losskit.ShapeError, lambda: matryoshka(losskit.clip_loss, [2, 9])(rows(3, 8), rows(3, 8)), "expected 9 features or more"),
-    (losskit.ShapeError, lambda: matryoshka(losskit.nt_xent_loss, [2, 9])(rows(3, 8), rows(3, 8)), "9 features or more"),
-    (losskit.ShapeError, lambda: matryoshka(losskit.clip_loss, [2])(rows(3, 8), rows(4, 8)), '"key" has shape (4, 2)'),
-    (TypeError, lambda: matryoshka(losskit.clip_loss, [2])(rows(3, 8)), '"key" is missing'),
-    (TypeError, lambda: matryoshka(losskit.clip_loss, [2])(*[rows(3, 8)] * 3), "takes 2 tensors (query, key), got 3"),
-    (TypeError, lambda: matryoshka(losskit.clip_loss, [2])(rows(3, 8), rows(3, 8), scale=3), 'no "scale"'),
-    (ValueError, lambda: matryoshka(losskit.clip_loss, [2])(rows(3, 8), rows(3, 8), logit_scale=-1.0), '"logit_scale"'),
-    (ValueError, lambda: matryoshka(losskit.info_nce_loss, [2])(rows(3, 8), rows(3, 8), directions="back"), '"directions"'),
-    (ValueError, lambda: matryoshka(losskit.clip_loss, [2])(rows(3, 8), rows(3, 8), reduction="max"), '"reduction"'),
-)
-
-
-@pytest.mark.parametrize(("error", "call", "said"), WRONG)
-def test_errors_say_what_was_expected(error: type[Exception], call: Callable[[], object], said: str) -> None:
-    assert said in refused(error, call)
 
 
 def on_ranks(rank: int, world: int) -> Found:

@@ -7,11 +7,12 @@ import pickle
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from embedding_ranks import Found, part, ranks
 from harness import refused
@@ -142,7 +143,26 @@ def test_mistakes_are_named() -> None:
     assert "expected integers" in refused(TypeError, lambda: queue.enqueue(two, torch.tensor([1.0])))
     assert "floating-point" in refused(TypeError, lambda: queue.enqueue(two.long(), ids))
     assert "on meta, expected cpu like the queue" in refused(ValueError, lambda: queue.enqueue(two.to("meta"), ids))
+    listed: Any = [1]
+    assert '"ids" must be a Tensor, got list' in refused(TypeError, lambda: queue.enqueue(two, listed))
+    assert '"rows" must be a Tensor, got list' in refused(TypeError, lambda: queue.enqueue(listed, ids))
+    for dtype in (torch.int64, torch.bool, torch.complex64):  # integers would make 0 of most embeddings
+        assert f'"dtype" is {dtype}, expected a floating-point' in refused(TypeError, lambda d=dtype: EmbeddingQueue(4, 2, dtype=d))
     assert len(queue) == 0
+
+
+@pytest.mark.parametrize("other", [EmbeddingQueue(9, 2), EmbeddingQueue(4, 3), EmbeddingQueue(4, 2, ids=False)])
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_state_of_another_queue_is_refused_and_changes_nothing(other: EmbeddingQueue, strict: bool) -> None:
+    queue = EmbeddingQueue(4, 2)
+    queue.enqueue(*numbered(5, 2))
+    before = queue.held()
+    state = {**other.state_dict(), "filled": torch.tensor(4), "pointer": torch.tensor(3)}
+    message = refused(RuntimeError, lambda: nn.ModuleDict({"queue": queue}).load_state_dict(
+        {f"queue.{name}": value for name, value in state.items()}, strict=strict
+    ))
+    assert "size=4, dim=2, ids=True" in message
+    assert all(torch.equal(a, b) for a, b in zip(queue.held(), before, strict=True))
 
 
 def together(rank: int, world: int) -> Found:

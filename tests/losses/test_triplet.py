@@ -108,7 +108,7 @@ def test_leading_axes_are_kept_and_weights_multiply() -> None:
     [
         ({"margin": -0.1}, '"margin" must be >= 0'),
         ({"margin": math.inf}, '"margin" must be finite'),
-        ({"margin": "hard"}, "\"margin\" must be 'soft'"),
+        ({"margin": "hard"}, "\"margin\" must be a number >= 0 or 'soft', got 'hard'"),
         ({"distance": "l2"}, '"distance" must be'),
     ],
 )

@@ -12,7 +12,7 @@ from losskit.ops.pair_sets import NOBODY, Who
 from losskit.ops.pair_sums import Sums
 from losskit.ops.pair_tiles import Call
 
-__all__ = ["Found", "crowd", "drawn", "summed", "summed_truth", "swept", "truth"]
+__all__ = ["Found", "crowd", "drawn", "everybody", "summed", "summed_truth", "swept", "truth"]
 
 
 class Found(NamedTuple):
@@ -41,6 +41,12 @@ def crowd(n: int, m: int, kinds: int, same: bool) -> Who:
         row[2] = col[2] = NOBODY
         col_slot[1] = 0
     return Who(row, col, row_slot, col_slot, same)
+
+
+def everybody(rows: int, cols: int, device: torch.device) -> Who:
+    """Every pair counts: no two ids are equal."""
+    row, col = torch.arange(rows, device=device), -1 - torch.arange(cols, device=device)
+    return Who(row, col, row, col, False)
 
 
 def _run(how: object, call: Call, by_rows: Tensor, by_cols: Tensor, columns: bool) -> Found:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from pair_kernels import crowd, drawn, truth
+from pair_kernels import crowd, drawn, everybody, truth
 from test_cuda_head import watched
 from torch import Tensor
 
 import losskit
-from losskit.ops.pair_sets import Who, everybody
+from losskit.ops.pair_sets import Who
 from losskit.ops.pair_tiles import Call
 from losskit.ops.pairs import Pairs, pair_logsumexp
 from projections import off
@@ -82,7 +82,8 @@ def test_losses_are_those_of_the_cpu(name: str, dtype: torch.dtype) -> None:
         value = getattr(losskit, name)(*leaves, **LOSSES[name])
         seen.append([t.detach().double().cpu() for t in (value, *torch.autograd.grad(value, leaves))])
     # a confident clip_loss of 0.0016 is a difference of two sums of 14
-    bars = (5e-6, 1e-5) if dtype == torch.float32 else (5e-3, 2e-2)
+    half = (2e-2, 2e-2) if name == "clip_loss" else (5e-3, 2e-2)
+    bars = (5e-6, 1e-5) if dtype == torch.float32 else half
     assert off(seen[0][0], seen[1][0]) < bars[0]
     for mine, right in zip(seen[0][1:], seen[1][1:], strict=True):
         assert off(mine, right) < bars[1]
@@ -99,7 +100,7 @@ def test_a_training_step_never_waits() -> None:
 
 
 def test_the_scores_are_never_kept() -> None:
-    n = 32768
+    n = 65536
     query, key = (torch.randn(n, 64, device=DEVICE, requires_grad=True) for _ in range(2))
     losskit.clip_loss(query, key).backward()
     torch.cuda.reset_peak_memory_stats()

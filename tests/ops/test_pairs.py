@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from pair_kernels import everybody
 from torch import Tensor
 
 from losskit.ops import pair_lse, pair_sets
 from losskit.ops.pair_forms import BENDS, FORMS
-from losskit.ops.pair_sets import NOBODY, Who, counted, everybody
+from losskit.ops.pair_sets import NOBODY, Who, counted
 from losskit.ops.pair_tiles import Gate
 from losskit.ops.pairs import Curve, Pairs, pair_logsumexp, pair_sums, pair_total_sum
 
@@ -151,7 +152,7 @@ def test_empty_sets_have_empty_statistics(n: int, m: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["others", "same"])
-@pytest.mark.parametrize(("bend", "params"), [("minus_distance", [1.0]), ("distance", []), ("circle_negative", [80.0, 0.25])])
+@pytest.mark.parametrize(("bend", "params"), [("minus_distance", [1.0]), ("circle_negative", [80.0, 0.25])])
 def test_bent_scores_are_the_loop(name: str, bend: str, params: list[float]) -> None:
     who, (x, y) = WHOS[name], vectors()
 
@@ -162,7 +163,7 @@ def test_bent_scores_are_the_loop(name: str, bend: str, params: list[float]) -> 
     def curve(s: Tensor, i: int, j: int) -> Tensor:
         if bend == "circle_negative":
             return 80 * torch.relu(s.detach() + 0.25) * (s - 0.25)
-        return 1 - (2 - 2 * s).sqrt() if bend == "minus_distance" else (2 - 2 * s).sqrt()
+        return 1 - (2 - 2 * s).sqrt()
 
     def plain(x: Tensor, y: Tensor) -> Tensor:
         return weighed(logsumexps(loop(x, y, who, curve), x), 0) + weighed(logsumexps(loop(y, x, flipped(who), curve), x), 1)
@@ -226,7 +227,7 @@ def test_second_gradients_are_derivatives(same: bool) -> None:
     who = crowd(4, 5, kinds=2, same=same, gone=False)
 
     def lse(x: Tensor, y: Tensor) -> Tensor:
-        rows, cols = pair_logsumexp(Pairs(x, y, who), columns=True, bend="distance")
+        rows, cols = pair_logsumexp(Pairs(x, y, who), columns=True, bend="minus_distance", params=[1.0])
         return weighed(rows, 0) + weighed(cols, 1)
 
     def sums(x: Tensor, y: Tensor, t: Tensor, c: Tensor) -> Tensor:
@@ -289,5 +290,5 @@ def test_slopes_are_those_of_the_values(curve: str) -> None:
 
 def test_the_same_point_has_no_distance_and_no_slope() -> None:
     s = torch.tensor([1.0, 1 - 1e-7, 1 + 1e-7], dtype=torch.float32)
-    assert not BENDS["distance"].value(s, []).any()
-    assert not BENDS["distance"].slope(s, []).any()
+    assert (BENDS["minus_distance"].value(s, [1.0]) == 1).all()
+    assert not BENDS["minus_distance"].slope(s, [1.0]).any()

@@ -11,9 +11,8 @@ import interpreted
 import pair_kernels
 import pytest
 import torch
-from pair_kernels import Found, crowd, drawn
+from pair_kernels import Found, crowd, drawn, everybody
 
-from losskit.ops.pair_sets import everybody
 from losskit.ops.pair_tiles import Call
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not made for this platform")

@@ -11,12 +11,22 @@ from torch import Tensor
 from .blocks import slabs
 from .cuda import ends
 
-__all__ = ["apply", "as_given", "batched", "define", "scaled", "second", "without_autocast"]
+__all__ = ["apply", "as_given", "batched", "define", "eagerly", "scaled", "second", "without_autocast"]
 
 
 def apply(function: Any, *given: Any) -> Any:
     """torch leaves ``apply`` untyped."""
     return function.apply(*given)
+
+
+def eagerly(function: Any, otherwise: Callable[[], Any], *given: Any) -> Any:
+    """``function.apply(*given)``; ``otherwise()`` inside torch.func, which sees through no Function without setup_context."""
+    try:
+        return function.apply(*given)
+    except RuntimeError as problem:
+        if "setup_context" not in str(problem):
+            raise
+        return otherwise()
 
 
 def as_given(found: Sequence[Tensor], primal: Sequence[Any], needs: Sequence[bool]) -> list[Tensor | None]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .autograd import eagerly
+
 __all__ = ["Found", "first_order"]
 
 # of (input, *others): the value, what is saved for backward, and pull(gradient of the value, *saved) -> gradient of the input
@@ -28,12 +30,7 @@ def first_order(formula: Callable[..., Tensor], kernel: Kernel, input: Tensor, *
     wanted = input.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
     if not wanted or any(t is not None and t.requires_grad for t in others):
         return formula(input, *others)
-    try:
-        value: Tensor = _FirstOrder.apply(formula, kernel, input, *others)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
-    except RuntimeError as problem:
-        if "setup_context" not in str(problem):
-            raise
-        return formula(input, *others)  # inside torch.func, which cannot see through a kernel
+    value: Tensor = eagerly(_FirstOrder, lambda: formula(input, *others), formula, kernel, input, *others)
     return value
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.check import wide
+from .autograd import eagerly
 from .blocks import product
 from .first_order import Found, first_order
 
@@ -29,12 +30,8 @@ def standardised(query: Tensor, key: Tensor, eps: float | None, valid: Tensor, c
     wanted = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
     if add is not None or not wanted or torch.compiler.is_compiling():
         return _standardise(query, key, eps, valid, count, add or _alone)
-    try:
-        pair: Tensor = _Standardised.apply(query, key, eps, valid, count)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
-    except RuntimeError as problem:
-        if "setup_context" not in str(problem):
-            raise
-        return _standardise(query, key, eps, valid, count, _alone)  # inside torch.func
+    given = query, key, eps, valid, count
+    pair: Tensor = eagerly(_Standardised, lambda: _standardise(*given, _alone), *given)
     return pair
 
 

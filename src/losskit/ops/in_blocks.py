@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .autograd import eagerly
 from .blocks import row_blocks
 
 __all__ = ["in_blocks"]
@@ -27,12 +28,7 @@ def in_blocks(piece: Piece, x: Tensor, w: Tensor, *rows: Tensor, row_bytes: int,
     wanted = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
     if len(blocks) == 1 or not wanted or torch.compiler.is_compiling():
         return _joined(piece, blocks, x, w, rows)
-    try:
-        value: Tensor = _Blocks.apply(piece, blocks, x, w, *rows)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
-    except RuntimeError as problem:
-        if "setup_context" not in str(problem):
-            raise
-        return _joined(piece, blocks, x, w, rows)  # inside torch.func, which cannot see through a Function of this kind
+    value: Tensor = eagerly(_Blocks, lambda: _joined(piece, blocks, x, w, rows), piece, blocks, x, w, *rows)
     return value
 
 

@@ -118,14 +118,6 @@ def _closeness_slope(s: Tensor, p: Params) -> Tensor:
     return _nearing(s)
 
 
-def _farness(s: Tensor, p: Params) -> Tensor:
-    return distance(s)
-
-
-def _farness_slope(s: Tensor, p: Params) -> Tensor:
-    return -_nearing(s)
-
-
 FORMS: dict[str, Form] = {
     "softplus": Form(_softplus, _softplus_slopes),
     # halves of squares: of the distance, and of what is missing to a margin
@@ -141,5 +133,4 @@ BENDS: dict[str, Bend] = {
     "circle_negative": Bend(_circle_negative, _circle_negative_slope),
     "circle_positive": Bend(_circle_positive, _circle_positive_slope),
     "minus_distance": Bend(_closeness, _closeness_slope),
-    "distance": Bend(_farness, _farness_slope),
 }

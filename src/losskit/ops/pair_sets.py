@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["NOBODY", "Uncounted", "Who", "counted", "everybody"]
+__all__ = ["NOBODY", "Uncounted", "Who", "counted"]
 
 NOBODY = -(2**63)  # the id of a row or column that is not there
 _FEW = 64  # of how many pairs one may be hidden by a list; a comparison of all is cheaper beyond
@@ -27,12 +27,6 @@ class Who(NamedTuple):
     col_slot: Tensor
     """(M,) int64"""
     same: bool
-
-
-def everybody(rows: int, cols: int, device: torch.device) -> Who:
-    """Every pair counts: no two ids are equal."""
-    row, col = torch.arange(rows, device=device), -1 - torch.arange(cols, device=device)
-    return Who(row, col, row, col, False)
 
 
 def counted(who: Who, rows: slice = slice(None), cols: slice = slice(None)) -> Tensor:

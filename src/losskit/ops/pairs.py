@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .autograd import apply, as_given, batched, scaled, second
+from .autograd import apply, as_given, batched, eagerly, scaled, second
 from .blocks import product
 from .pair_direct import DIRECT, plainly
 from .pair_forms import BENDS, FORMS
@@ -94,12 +94,7 @@ def _run(function: Any, direct: tuple[Any, Any], op: Any, given: tuple[Any, ...]
         return apply(function, *_distinct(given)) if wanted else op(*given)
     if not wanted or not plainly(*given):
         return apply(function, *given)
-    try:
-        return apply(direct[0], direct[1], *given)
-    except RuntimeError as problem:
-        if "setup_context" not in str(problem):
-            raise
-        return apply(function, *given)  # inside torch.func
+    return eagerly(direct[0], lambda: apply(function, *given), direct[1], *given)
 
 
 def _distinct(given: tuple[Any, ...]) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .autograd import apply
 from .first_order import Found, first_order
 
 __all__ = ["SHORTEST", "dots", "unit"]
@@ -63,7 +64,7 @@ def dots(x: Tensor, y: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling():  # Dynamo fails at Functions whose output needs no gradient
         return _sums(x, y, torch.float64)
-    found: Tensor = _Dots.apply(x, y)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
+    found: Tensor = apply(_Dots, x, y)
     return found
 
 
