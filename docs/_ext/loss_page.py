@@ -114,7 +114,8 @@ def _numbers(card: Card) -> str:
 
 
 def _levels(card: Card) -> list[tuple[str, Level | None]]:
-    return [("of a model that knows nothing", card.chance), ("of the best constant", card.constant), ("at best", card.floor)]
+    nothing = "all scores and distances equal" if card.task == "embedding" else "of a model that knows nothing"
+    return [(nothing, card.chance), ("of the best constant", card.constant), ("at best", card.floor)]
 
 
 _FACTS = ("num_classes", "prior", "target", "batch_size")
@@ -169,9 +170,9 @@ def _module(card: Card) -> str:
     assert card.module is not None
     parameters = [p for p in inspect.signature(card.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     shown = signature("class", f"losskit.{card.module.__name__}", inspect.Signature(parameters))
-    also = [f"`{name}`" for name in ("weight", "mask", "normalizer") if name in card.options]
     call = f"`loss({', '.join(card.tensors)})`"
-    return f"{shown}\n\nThe same options, fixed once; then {call}. {', '.join(also)} can also be given at each call."
+    also = "Every option can also be given at a call, where it takes precedence: weights, masks and ids belong there."
+    return f"{shown}\n\nThe same options, fixed once; then {call}. {also}"
 
 
 def task_page(task: str, catalogue: Mapping[str, Card]) -> str:

@@ -220,6 +220,13 @@ def test_what_the_data_lack_is_said(folder: Path) -> None:
         SentenceTransformerLoss(model, losskit.CoSENTLoss()).compute_loss_from_embeddings(rows(2), None)
 
 
+def test_a_label_that_nobody_takes_is_said(folder: Path) -> None:
+    loss = SentenceTransformerLoss(fresh(folder), losskit.MultipleNegativesRankingLoss())
+    rows = torch.randn(4, 8)
+    with pytest.raises(ValueError, match="takes none: leave it out"):
+        loss.compute_loss_from_embeddings([rows, rows], torch.zeros(4))
+
+
 def test_other_losses_are_refused(folder: Path) -> None:
     model = fresh(folder)
     with pytest.raises(TypeError, match=r'"loss" is CrossEntropyLoss, expected a losskit module'):

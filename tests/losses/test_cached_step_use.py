@@ -63,6 +63,18 @@ def test_what_is_no_tower_goes_to_the_loss_in_its_place() -> None:
     equal(gradients(encoder, loss), wanted)
 
 
+def test_a_tower_may_come_by_name() -> None:
+    """Hard negatives are an option of the loss."""
+    torch.manual_seed(0)
+    encoder = nn.Linear(6, 4).double()
+    query, key, wrong = (torch.randn(n, 6, dtype=torch.float64) for n in (5, 5, 7))
+    loss = losskit.InfoNCELoss()
+    wanted = torch.autograd.grad(loss(encoder(query), encoder(key), negatives=encoder(wrong)), encoder.weight)[0]
+    CachedStep(loss, 2)((encoder, query), (encoder, key), negatives=(encoder, wrong)).backward()
+    assert encoder.weight.grad is not None
+    torch.testing.assert_close(encoder.weight.grad, wanted, rtol=1e-12, atol=1e-12)
+
+
 def test_batch_norm_in_train_mode_is_warned_of_once() -> None:
     encoder, loss, (a, b) = Encoder(norm=nn.BatchNorm1d(8, dtype=torch.float64)), Contrast(), data()
     step = CachedStep(loss, 5)
@@ -118,13 +130,13 @@ def test_mistakes_are_named() -> None:
 
 def test_a_step_whose_encoders_all_leave_the_graph_is_warned_of() -> None:
     (a, b), encoder, loss = data(), Encoder(), Contrast()
+    step = CachedStep(loss, 5)
 
-    @torch.no_grad()
     def encode(batch: Tensor) -> Tensor:
-        out: Tensor = encoder(batch)
+        with torch.no_grad():
+            out: Tensor = encoder(batch)
         return out
 
-    step = CachedStep(loss, 5)
     with pytest.warns(UserWarning, match="no encoder of this step learns.*no_grad"):
         step((encode, a), (encode, b)).backward()
     with warnings.catch_warnings():

@@ -147,7 +147,9 @@ def test_mistakes_are_named() -> None:
     assert '"ids" must be a Tensor, got list' in refused(TypeError, lambda: queue.enqueue(two, listed))
     assert '"rows" must be a Tensor, got list' in refused(TypeError, lambda: queue.enqueue(listed, ids))
     for dtype in (torch.int64, torch.bool, torch.complex64):  # integers would make 0 of most embeddings
-        assert f'"dtype" is {dtype}, expected a floating-point' in refused(TypeError, lambda d=dtype: EmbeddingQueue(4, 2, dtype=d))
+        assert f'"dtype" is {dtype}, expected a floating-point' in refused(
+            TypeError, lambda d=dtype: EmbeddingQueue(4, 2, dtype=d)
+        )
     assert len(queue) == 0
 
 
@@ -158,9 +160,12 @@ def test_the_state_of_another_queue_is_refused_and_changes_nothing(other: Embedd
     queue.enqueue(*numbered(5, 2))
     before = queue.held()
     state = {**other.state_dict(), "filled": torch.tensor(4), "pointer": torch.tensor(3)}
-    message = refused(RuntimeError, lambda: nn.ModuleDict({"queue": queue}).load_state_dict(
-        {f"queue.{name}": value for name, value in state.items()}, strict=strict
-    ))
+    message = refused(
+        RuntimeError,
+        lambda: nn.ModuleDict({"queue": queue}).load_state_dict(
+            {f"queue.{name}": value for name, value in state.items()}, strict=strict
+        ),
+    )
     assert "size=4, dim=2, ids=True" in message
     assert all(torch.equal(a, b) for a, b in zip(queue.held(), before, strict=True))
 

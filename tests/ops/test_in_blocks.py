@@ -82,3 +82,16 @@ def test_no_rows_are_one_empty_block() -> None:
     got = in_blocks(piece, x, w, index, row_bytes=1, memory=1)
     assert got.shape == (0, 2)
     assert not torch.autograd.grad(got.sum(), w)[0].any()
+
+
+def test_a_compiled_function_takes_any_number_of_rows() -> None:
+    def loss(x: Tensor, w: Tensor, index: Tensor) -> Tensor:
+        return in_blocks(piece, x, w, index, row_bytes=10, memory=25).square().sum()
+
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    for rows in (6, 7, 12):  # from the second number on, it is a symbol
+        x, w, index = drawn(rows)
+        got, wanted = (torch.autograd.grad(f(x, w, index), (x, w)) for f in (compiled, loss))
+        for found, slope in zip(got, wanted, strict=True):
+            torch.testing.assert_close(found, slope, rtol=1e-13, atol=1e-13)
+            assert slope.any()

@@ -13,7 +13,7 @@ from ..core.domain import ClassIndex, Domain, Labels
 
 __all__ = ["AXIS", "turned"]
 
-AXIS = "angle between the first pair, in radians; all others are at right angles"
+AXIS = "angle of the pair, others at 90 degrees"
 _ROWS, _FEATURES = 8, 10  # two directions that no row has: the vector turns towards the first of them
 
 

@@ -61,6 +61,7 @@ class SentenceTransformerLoss(nn.Module):
     (input, labels)                                        one column and a label
     =====================================================  ====================================================
 
+    Ids of rows cannot be given in this trainer: with ``batch_sampler=BatchSamplers.NO_DUPLICATES`` no text is twice in a batch.
     Columns are taken by their place, the label by its name ("label", "score", ...), as everywhere in sentence-transformers.
     Parameters of the loss itself, such as a learned temperature, are trained if they are the loss's own ``nn.Parameter``.
 
@@ -114,6 +115,11 @@ class SentenceTransformerLoss(nn.Module):
                     f'the data set has no label, and {self.card.name} takes "{takes.label}": name a column "label" or "score"'
                 )
             first = [*first, labels.reshape(-1)]
+        elif labels is not None:
+            raise ValueError(
+                f"the data set has a label, and {self.card.name} takes none: leave it out; rows that say the same are kept"
+                " apart by batch_sampler=BatchSamplers.NO_DUPLICATES"
+            )
         return cast(Tensor, self.loss(*first, **options))
 
     def get_config_dict(self) -> dict[str, Any]:

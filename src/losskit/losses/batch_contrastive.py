@@ -104,6 +104,7 @@ def batch_contrastive_loss(
     at_least("margin", margin, 0)
     choice("distance", distance, ("cosine", "euclidean"))
     choice("average", average, ("pair", "balanced"))
+    choice("reduction", reduction, ("none", "mean", "sum"))
     batch = labelled(input, labels, mask, group, exact=distance == "euclidean")
     pull, push = Curve(f"pull_{distance}"), Curve(f"push_{distance}", [margin])
     near, far = batch.positives, batch.negatives

@@ -153,6 +153,7 @@ def batch_triplet_loss(
     choice("mining", mining, get_args(BatchMining))
     choice("distance", distance, DISTANCES)
     choice("average", average, get_args(Average))
+    choice("reduction", reduction, get_args(Reduction))
     rows, batch = batch_of(input, labels, mask, group, normalize=normalize or distance == "cosine")
     if mining == "hard" or mining == "easy_positive_hard_negative":
         found = _one_each(batch, mining, form, distance)

@@ -48,7 +48,8 @@ class CachedStep:
         chunk_size: >= 1, the rows an encoder sees at once.
     Returns:    what the loss returns.
     Raises:     TypeError; ValueError for a batch without rows; ShapeError for tensors of a batch that differ in rows.
-    Warns:      UserWarning, once, for BatchNorm in train mode: it sees chunks, not the batch.
+    Warns:      UserWarning, once, for BatchNorm in train mode: it sees chunks, not the batch. In backward for encoders that
+                have parameters but all of whose embeddings have no graph, as of ``model.encode``.
     Reference:  Gao et al. 2021, arXiv:2101.06983
     Example:
         >>> encoder = torch.nn.Linear(4, 2)
@@ -62,20 +63,23 @@ class CachedStep:
     def __init__(self, loss: Callable[..., Tensor], chunk_size: int) -> None:
         whole_number("chunk_size", chunk_size)
         at_least("chunk_size", chunk_size, 1)
+        if not callable(loss):
+            raise TypeError(f'"loss" must be a function or a module, got {type(loss).__name__}')
         self.loss, self.chunk_size, self._warned = loss, chunk_size, False
 
     def __call__(self, *towers: Any, **options: Any) -> Tensor:
-        """The loss of the embeddings; every (encoder, batch) becomes one tensor, all else is passed on as it is (labels).
+        """The loss of the embeddings; every (encoder, batch), by place or by name, becomes one tensor; all else stays (labels).
 
         An encoder is called with pieces of its batch of the same make: a tensor, a tuple, list or dict of tensors, nested or
         not, a BatchEncoding. What has no rows (None, numbers, 0-d tensors) is in every piece; a list without tensors (texts)
         is one entry a row. For anything else: ``lambda batch: model(**batch).last_hidden_state[:, 0]``.
         """
-        pairs = [tower for tower in towers if _is_tower(tower)]
+        pairs = [given for given in (*towers, *options.values()) if _is_tower(given)]
         if not pairs:
             raise TypeError("CachedStep takes (encoder, batch) tuples, got none: step((encoder, batch), ...)")
         embeddings = iter(self.encode(*pairs))
-        return self.loss(*(next(embeddings) if _is_tower(t) else t for t in towers), **options)
+        placed = [next(embeddings) if _is_tower(given) else given for given in towers]
+        return self.loss(*placed, **{name: next(embeddings) if _is_tower(given) else given for name, given in options.items()})
 
     def encode(self, *towers: tuple[Callable[..., Tensor], Any]) -> tuple[Tensor, ...]:
         """The embeddings alone, one tensor for each (encoder, batch), for a loss that is called elsewhere.
@@ -109,6 +113,7 @@ class _Tower:
     name: str
     chunks: list[slice] = field(init=False)
     modules: list[nn.Module] = field(init=False)
+    learns: bool = field(init=False)
     frozen: bool = field(init=False)
     devices: list[torch.device] = field(init=False)
     autocast: list[tuple[str, torch.dtype, bool]] = field(init=False)
@@ -124,8 +129,9 @@ class _Tower:
             raise ValueError(
                 f'"{self.name}" holds a tensor {tuple(made[0].shape)} with a graph, expected data: make it in the encoder'
             )
+        self.learns = any(t.requires_grad for t in chain(given, held))
         # what a function may learn besides modules is not known
-        self.frozen = isinstance(self.encoder, nn.Module) and not any(t.requires_grad for t in chain(given, held))
+        self.frozen = isinstance(self.encoder, nn.Module) and not self.learns
         self.devices = list({t.device for t in chain(given, held) if t.device.type not in ("cpu", "meta")})
         kinds = sorted({"cpu", *(d.type for d in self.devices)})
         self.autocast = [(k, torch.get_autocast_dtype(k), torch.is_autocast_enabled(k)) for k in kinds]
@@ -140,8 +146,8 @@ class _Tower:
                 found.append(self.run(piece, rows))
         return torch.cat(found)
 
-    def second(self, chunk: int, piece: Any, grad: Tensor, first: Tensor | None) -> None:
-        """Encode a chunk as it was encoded before, and bring the gradient of its embeddings to whatever learns."""
+    def second(self, chunk: int, piece: Any, grad: Tensor, first: Tensor | None) -> bool:
+        """Encode a chunk as it was encoded before, and bring the gradient of its embeddings to whatever learns, if anything."""
         rows, now = self.chunks[chunk], _random(self.devices)
         try:
             with torch.enable_grad(), self.conditions():
@@ -153,6 +159,7 @@ class _Tower:
             raise RuntimeError(f'the encoder of "{self.name}" gave other embeddings the second time: is it random without torch?')
         if out.requires_grad:
             torch.autograd.backward(out, grad[rows])
+        return out.requires_grad
 
     def run(self, piece: Any, rows: slice) -> Tensor:
         out: Any = self.encoder(piece)
@@ -196,6 +203,7 @@ class _Encode(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError("CachedStep has no second derivative: call backward() without create_graph=True")
+        reached = False
         used = [x for x in zip(ctx.towers, grads, ctx.first, strict=True) if x[1] is not None]
         last: dict[nn.Module, tuple[int, int]] = {}
         for at, (tower, *_) in enumerate(used):
@@ -208,7 +216,14 @@ class _Encode(torch.autograd.Function):
                     for module in _waiting(tower):
                         if last[module] != (at, chunk):
                             stack.enter_context(module.no_sync())
-                    tower.second(chunk, piece, grad, first)
+                    reached |= tower.second(chunk, piece, grad, first)
+        if not reached and any(tower.learns for tower, *_ in used):
+            warnings.warn(
+                "no encoder of this step learns, though there are parameters that could: their embeddings have no graph;"
+                " call the model itself, not a method under torch.no_grad (as .encode() is)",
+                UserWarning,
+                stacklevel=2,
+            )
         return None, None
 
 

@@ -162,8 +162,10 @@ def contrastive_loss(
     else:
         square = (query - key).square().sum(-1)
         apart = _root(square)
-    pull = torch.where(target == 0, 0, square) * target  # a square beyond all floats does not matter there
-    return reduce((pull + (1 - target) * F.relu(margin - apart).square()) / 2, weight, reduction, normalizer)
+    # a square beyond all floats does not matter where it is of no pair
+    pull = torch.where(target == 0, 0, square) * target
+    push = torch.where(target == 1, 0, F.relu(margin - apart).square()) * (1 - target)
+    return reduce((pull + push) / 2, weight, reduction, normalizer)
 
 
 class ContrastiveLoss(Loss, function=contrastive_loss):

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import at_least
+from ..core.check import at_least, choice
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce_total
 from ..ops.pairs import Curve, pair_logsumexp, pair_sums, pair_total_sum
@@ -74,6 +74,7 @@ def lifted_structure_loss(
         tensor(2.8472)
     """
     at_least("margin", margin, 0)
+    choice("reduction", reduction, ("none", "mean", "sum"))
     batch = labelled(input, labels, mask, group, exact=True)
     near, _ = pair_logsumexp(batch.others(), bend="minus_distance", params=[margin])
     own = torch.where(near == -torch.inf, 0, near)  # of what has no negatives, and counts for nothing

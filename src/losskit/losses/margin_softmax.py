@@ -62,7 +62,7 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 
 def _lengths(a: Tensor, b: Tensor, index: Tensor) -> Tensor:
     """|a_n| |b_index_n|, 1 up to rounding (1 where a row has no direction), without float64 copies of the rows."""
-    parts = [torch.ones_like(a[:0, 0], dtype=torch.float64)]
+    parts = [a.new_ones(0, dtype=torch.float64)]
     for at in slabs(len(a), _PIECE):
         square = a.detach()[at].double().square().sum(-1) * b.detach()[index[at]].double().square().sum(-1)
         parts.append(torch.where(square == 0, 1, square).sqrt())

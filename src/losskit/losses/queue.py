@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -73,6 +74,8 @@ class EmbeddingQueue(nn.Module):
         for name, value in (("size", size), ("dim", dim)):
             whole_number(name, value)
             at_least(name, value, 1)
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(f'"dtype" is {dtype}, expected a floating-point dtype: integers would make 0 of most embeddings')
         self.size, self.dim = size, dim
         self.register_buffer("rows", torch.zeros(size, dim, dtype=dtype, device=device))
         self.register_buffer("ids", torch.zeros(size, dtype=torch.int64, device=device) if ids else None)
@@ -127,8 +130,28 @@ class EmbeddingQueue(nn.Module):
         """Size, features, whether there are ids."""
         return f"size={self.size}, dim={self.dim}, ids={self.ids is not None}"
 
+    @override
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Any, strict: bool,
+        missing_keys: list[str], unexpected_keys: list[str], error_msgs: list[str],
+    ) -> None:  # fmt: skip
+        """All of it or nothing: the place of the next row, alone, would speak of rows that are not there."""
+        rows, ids = state_dict.get(f"{prefix}rows"), f"{prefix}ids" in state_dict
+        if isinstance(rows, Tensor) and (rows.shape != self.rows.shape or ids != (self.ids is not None)):
+            given = f'"{prefix}rows" has shape {shape_text(rows.shape)}, with{"" if ids else "out"} ids'
+            error_msgs.append(
+                f"{given}, expected the state of a queue with {self.extra_repr()}: make one like that which was saved"
+            )
+            return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )  # fmt: skip
+
     def _checked(self, rows: Tensor, ids: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The arguments without leading axes."""
+        for name, given in (("rows", rows), ("ids", ids)):
+            if not (isinstance(given, Tensor) or (name == "ids" and given is None)):
+                raise TypeError(f'"{name}" must be a Tensor, got {type(given).__name__}')
         if not rows.is_floating_point():
             raise TypeError(f'"rows" has dtype {rows.dtype}, expected a floating-point dtype: embeddings')
         if rows.ndim < 2 or rows.shape[-1] != self.dim:

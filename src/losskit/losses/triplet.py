@@ -26,7 +26,8 @@ Margin = float | Literal["soft"]
 def form_of(margin: Margin) -> Form:
     """What a triplet costs, as the ops take it."""
     if isinstance(margin, str):
-        choice("margin", margin, ("soft",))
+        if margin != "soft":
+            raise ValueError(f"\"margin\" must be a number >= 0 or 'soft', got {margin!r}")
         return Form("all", 0.0, True)
     at_least("margin", margin, 0)
     return Form("all", float(margin), False)
@@ -105,7 +106,7 @@ def triplet_margin_loss(
     Gradient:   \partial\ell/\partial a = \frac{a - p}{d(a, p)} - \frac{a - n}{d(a, n)} for Euclidean distances where the loss
         is not 0; a distance of 0 has gradient 0
     Use when:   triplets come from elsewhere: clicks, human judgements, a miner.
-    Avoid when: rows have labels: :func:`batch_triplet_loss` finds the triplets of a batch.
+    Avoid when: rows have labels: batch_triplet_loss finds the triplets of a batch.
     Shape:      anchor (*, D), positive (*, D), negative (*, D) -> () or (*)
     Args:
         margin: >= 0; or "soft", which never stops to pull (Hermans et al. 2017).

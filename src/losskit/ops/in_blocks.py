@@ -20,13 +20,16 @@ def in_blocks(piece: Piece, x: Tensor, w: Tensor, *rows: Tensor, row_bytes: int,
     """What ``piece(x[block], w, *(t[block] for t in rows))`` gives for each block of rows, one behind the other.
 
     ``piece`` needs ``row_bytes`` for a row and gets as many rows as ``memory`` holds. Gradients flow to ``x`` and ``w``. Where
-    everything fits into one block, and under torch.compile, torch.func and double backward, the insides are kept.
+    everything fits into one block, and under torch.func and double backward, the insides are kept. Under torch.compile all
+    rows are one block.
 
     Shape:      x (N, D), w (C, *), rows (N, *) -> the pieces' results, joined at their first axis
     """
+    if torch.compiler.is_compiling():  # a graph has no number of blocks that depends on the number of rows
+        return piece(x, w, *rows)
     blocks = list(row_blocks(len(x), row_bytes, memory)) or [slice(0, 0)]
     wanted = torch.is_grad_enabled() and (x.requires_grad or w.requires_grad)
-    if len(blocks) == 1 or not wanted or torch.compiler.is_compiling():
+    if len(blocks) == 1 or not wanted:
         return _joined(piece, blocks, x, w, rows)
     value: Tensor = eagerly(_Blocks, lambda: _joined(piece, blocks, x, w, rows), piece, blocks, x, w, *rows)
     return value

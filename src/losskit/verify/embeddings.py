@@ -75,7 +75,7 @@ def claims() -> list[Claim]:
         *(
             Claim(
                 "reference numbers",
-                f"{name} of a model that knows nothing, 1,024 rows: {formula}",
+                f"{name} of equal scores, 1,024 rows: {formula}",
                 truth,
                 functools.partial(_level, name, batch_size=1024),
             )

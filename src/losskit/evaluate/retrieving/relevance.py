@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -64,7 +66,8 @@ class Relevance:
         """
         index = _integers("document", document)
         _refuse("document", index, index < -1, "an index >= 0, or -1 where there is none")
-        return Relevance(index.clamp(min=0), torch.arange(len(index), device=index.device), (index >= 0).long())
+        count = (index >= 0).long()
+        return Relevance(index[index >= 0], count.cumsum(0) - count, count)
 
     @staticmethod
     def pairs(query: Tensor, document: Tensor, gain: Tensor | None = None, *, queries: int) -> Relevance:
@@ -84,6 +87,9 @@ class Relevance:
         _refuse("query", query, (query < 0) | (query >= queries), f"an index in [0, {queries})")
         _refuse("document", document, document < 0, "an index >= 0")
         if gain is not None:
+            _is_tensor("gain", gain)
+            if gain.is_complex():
+                raise TypeError(f'"gain" must be real numbers, got {gain.dtype}')
             _fits("gain", gain, "query", query)
             gain = gain.detach().to(document.device, torch.float64)
             wrong = ~(gain >= 0) | gain.isinf()
@@ -108,6 +114,7 @@ class Relevance:
 
         Raises:     ShapeError where gains are not one for each document; and as ``pairs``.
         """
+        documents = [_indices(row, i) for i, row in enumerate(documents)]
         if gains is not None and [len(g) for g in gains] != [len(d) for d in documents]:
             raise ShapeError('"gains" has other lengths than "documents", expected one gain for each document of each query')
         query = torch.tensor([i for i, row in enumerate(documents) for _ in row], dtype=torch.int64)
@@ -131,10 +138,32 @@ class Relevance:
             raise ShapeError(
                 f'"relevance" has labels of {self.documents} documents, expected {documents}: one for each row of "documents"'
             )
-        _refuse('"relevance" names document', self.document, self.document >= documents, f"an index in [0, {documents})", "")
+        wrong = self.document >= documents
+        if bool(wrong.any()):
+            at, place = first_place(wrong)
+            raise IndexError(f'"relevance" names document {int(self.document[at])}{place}, expected an index in [0, {documents})')
+
+
+def _indices(row: Iterable[SupportsIndex], query: int) -> list[int]:
+    """Documents as ints: those of numpy and 0-d tensors are, 1.5 is not."""
+    found: list[int] = []
+    try:
+        for each in row:
+            found.append(index(each))
+    except TypeError:
+        if not hasattr(row, "__iter__"):
+            raise TypeError(f'"documents" has {row!r} for query {query}, expected a list of indices') from None
+        raise TypeError(f'"documents" has {each!r} for query {query}, expected an index of a document') from None
+    return found
+
+
+def _is_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f'"{name}" must be a Tensor, got {type(value).__name__}: use torch.as_tensor')
 
 
 def _integers(name: str, value: Tensor) -> Tensor:
+    _is_tensor(name, value)
     if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
         raise TypeError(f'"{name}" must be integers, got {value.dtype}')
     if value.ndim != 1:
@@ -149,7 +178,7 @@ def _fits(name: str, value: Tensor, other: str, wanted: Tensor) -> None:
         )
 
 
-def _refuse(name: str, index: Tensor, wrong: Tensor, expected: str, quote: str = '"') -> None:
+def _refuse(name: str, index: Tensor, wrong: Tensor, expected: str) -> None:
     if bool(wrong.any()):
         at, place = first_place(wrong)
-        raise IndexError(f"{quote}{name}{quote} is {int(index[at])}{place}, expected {expected}")
+        raise IndexError(f'"{name}" is {int(index[at])}{place}, expected {expected}')

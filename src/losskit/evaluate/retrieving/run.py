@@ -72,11 +72,15 @@ def retrieval(
     choice("empty", empty, ("skip", "zero", "error"))
     cuts = _cuts(k)
     _check_rows(queries, documents)
+    if not isinstance(relevance, Relevance):
+        made = "make it by Relevance.labels, .one, .pairs or .lists"
+        raise TypeError(f'"relevance" must be a Relevance, got {type(relevance).__name__}: {made}')
     relevance.check(len(queries), len(documents))
     if gain == "exponential" and relevance.gain is not None and bool((relevance.gain > _LARGEST_POWER).any()):
         raise ValueError(f'"gain" is "exponential" and one is above {_LARGEST_POWER}, expected less: 2 to that power is no float')
     device = torch.device("cpu") if queries.device.type == "mps" else queries.device  # mps has no float64
     budget = memory if memory is not None else DEFAULT_MEMORY if device.type == "cpu" else 4 * DEFAULT_MEMORY
+    whole_number("memory", budget)
     at_least("memory", budget, 1)
     counter = Counter(Scorer(queries.detach().to(device), documents.detach().to(device), similarity), budget)
     todo = blocks(relevance.to(device), _own(exclude_self, len(queries), len(documents), device), counter.rows, budget // 4)
@@ -112,6 +116,8 @@ def _judged(
 
 
 def _cuts(k: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(k, str) or not hasattr(k, "__iter__"):
+        raise TypeError(f'"k" must be a sequence of ints, got {type(k).__name__}: k=(1, 5, 10)')
     for each in k:
         whole_number("k", each)
         at_least("k", each, 1)
@@ -122,6 +128,10 @@ def _cuts(k: Sequence[int]) -> tuple[int, ...]:
 
 def _check_rows(queries: Tensor, documents: Tensor) -> None:
     for name, rows in (("queries", queries), ("documents", documents)):
+        if not isinstance(rows, Tensor):
+            raise TypeError(f'"{name}" must be a Tensor, got {type(rows).__name__}: use torch.as_tensor')
+        if rows.layout != torch.strided:
+            raise TypeError(f'"{name}" has layout {rows.layout}, expected a dense tensor: use {name}.to_dense()')
         if not rows.is_floating_point():
             raise TypeError(f'"{name}" must be floating point, got {rows.dtype}')
         if rows.ndim != 2 or not rows.shape[1]:
@@ -144,6 +154,8 @@ def _own(exclude_self: bool | Tensor, queries: int, documents: int, device: torc
                 "give the document of each query, -1 for none"
             )
         return torch.arange(queries, device=device) if exclude_self else None
+    if not isinstance(exclude_self, Tensor):
+        raise TypeError(f'"exclude_self" must be a bool or a Tensor, got {type(exclude_self).__name__}')
     if exclude_self.dtype not in (torch.int64, torch.int32) or exclude_self.shape != (queries,):
         raise ShapeError(
             f'"exclude_self" is {exclude_self.dtype} of shape {tuple(exclude_self.shape)}, expected int64 of shape ({queries},): '
