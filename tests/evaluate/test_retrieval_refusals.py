@@ -38,7 +38,12 @@ def test_a_row_that_is_not_finite_is_named(value: float) -> None:
         (TypeError, '"queries" must be a Tensor, got ndarray', (X.numpy(), X, RIGHT), {}),
         (TypeError, '"documents" must be a Tensor, got list', (X, X.tolist(), RIGHT), {}),
         (TypeError, '"relevance" must be a Relevance, got Tensor: make it by Relevance.labels', (X, X, torch.arange(4)), {}),
-        (TypeError, '"exclude_self" must be a bool or a Tensor, got str', (X, X, RIGHT), {"exclude_self": "yes"}),
+        (
+            TypeError,
+            '"exclude_self" must be a Tensor, got str: which document each query is, or True',
+            (X, X, RIGHT),
+            {"exclude_self": "yes"},
+        ),
         (TypeError, '"k" must be a sequence of ints, got int', (X, X, RIGHT), {"k": 5}),
         (TypeError, '"k" must be a sequence of ints, got str', (X, X, RIGHT), {"k": "5"}),
         (TypeError, '"memory" must be an int, got float', (X, X, RIGHT), {"memory": 1e6}),

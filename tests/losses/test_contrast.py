@@ -89,3 +89,8 @@ def test_a_nan_in_a_row_is_seen_and_stays_in_its_row() -> None:
     found = unit(rows)
     assert found[0].isnan().all()
     torch.testing.assert_close(found[1].detach(), torch.tensor([0.6, 0.8]))
+
+
+def test_a_group_that_is_none_is_named() -> None:
+    with pytest.raises(TypeError, match=r'"group" must be a torch.distributed.ProcessGroup, got str'):
+        losskit.clip_loss(torch.eye(2), torch.eye(2), group="world")

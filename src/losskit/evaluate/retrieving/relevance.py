@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import index
-from typing import SupportsIndex
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from ...core.call import whole_number
 from ...core.check import ShapeError, at_least, first_place
 
-__all__ = ["Relevance"]
+__all__ = ["Relevance", "must_be"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,7 +87,7 @@ class Relevance:
         _refuse("query", query, (query < 0) | (query >= queries), f"an index in [0, {queries})")
         _refuse("document", document, document < 0, "an index >= 0")
         if gain is not None:
-            _is_tensor("gain", gain)
+            must_be("gain", gain, Tensor, "use torch.as_tensor")
             if gain.is_complex():
                 raise TypeError(f'"gain" must be real numbers, got {gain.dtype}')
             _fits("gain", gain, "query", query)
@@ -144,26 +144,24 @@ class Relevance:
             raise IndexError(f'"relevance" names document {int(self.document[at])}{place}, expected an index in [0, {documents})')
 
 
-def _indices(row: Iterable[SupportsIndex], query: int) -> list[int]:
+def _indices(row: object, query: int) -> list[int]:
     """Documents as ints: those of numpy and 0-d tensors are, 1.5 is not."""
-    found: list[int] = []
-    try:
-        for each in row:
-            found.append(index(each))
-    except TypeError:
-        if not hasattr(row, "__iter__"):
-            raise TypeError(f'"documents" has {row!r} for query {query}, expected a list of indices') from None
-        raise TypeError(f'"documents" has {each!r} for query {query}, expected an index of a document') from None
-    return found
+    if not isinstance(row, Iterable):
+        raise TypeError(f'"documents" has {row!r} for query {query}, expected a list of indices')
+    given: list[Any] = [*row]
+    if wrong := [each for each in given if not hasattr(each, "__index__")]:
+        raise TypeError(f'"documents" has {wrong[0]!r} for query {query}, expected an index of a document')
+    return [index(each) for each in given]
 
 
-def _is_tensor(name: str, value: object) -> None:
-    if not isinstance(value, Tensor):
-        raise TypeError(f'"{name}" must be a Tensor, got {type(value).__name__}: use torch.as_tensor')
+def must_be(name: str, value: object, kind: type, remedy: str) -> None:
+    """Raise unless ``value`` is of this kind."""
+    if not isinstance(value, kind):
+        raise TypeError(f'"{name}" must be a {kind.__name__}, got {type(value).__name__}: {remedy}')
 
 
 def _integers(name: str, value: Tensor) -> Tensor:
-    _is_tensor(name, value)
+    must_be(name, value, Tensor, "use torch.as_tensor")
     if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
         raise TypeError(f'"{name}" must be integers, got {value.dtype}')
     if value.ndim != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from ...core.check import ShapeError, at_least, choice, first_place
 from ...ops.blocks import DEFAULT_MEMORY
 from .figures import Tables, figures, names
 from .ranks import Block, Counter, Ties, blocks
-from .relevance import Relevance
+from .relevance import Relevance, must_be
 from .report import RetrievalReport
 from .scores import Scorer, Similarity
 
@@ -72,9 +72,7 @@ def retrieval(
     choice("empty", empty, ("skip", "zero", "error"))
     cuts = _cuts(k)
     _check_rows(queries, documents)
-    if not isinstance(relevance, Relevance):
-        made = "make it by Relevance.labels, .one, .pairs or .lists"
-        raise TypeError(f'"relevance" must be a Relevance, got {type(relevance).__name__}: {made}')
+    must_be("relevance", relevance, Relevance, "make it by Relevance.labels, .one, .pairs or .lists")
     relevance.check(len(queries), len(documents))
     if gain == "exponential" and relevance.gain is not None and bool((relevance.gain > _LARGEST_POWER).any()):
         raise ValueError(f'"gain" is "exponential" and one is above {_LARGEST_POWER}, expected less: 2 to that power is no float')
@@ -115,21 +113,21 @@ def _judged(
     return columns, first, relevant, tied
 
 
-def _cuts(k: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(k, str) or not hasattr(k, "__iter__"):
+def _cuts(k: object) -> tuple[int, ...]:
+    if isinstance(k, str) or not isinstance(k, Iterable):
         raise TypeError(f'"k" must be a sequence of ints, got {type(k).__name__}: k=(1, 5, 10)')
-    for each in k:
+    cuts: tuple[Any, ...] = tuple(k)
+    for each in cuts:
         whole_number("k", each)
         at_least("k", each, 1)
-    if len({*k}) < len(k):
-        raise ValueError(f'"k" is {tuple(k)!r}, expected each length once')
-    return tuple(k)
+    if len({*cuts}) < len(cuts):
+        raise ValueError(f'"k" is {cuts!r}, expected each length once')
+    return cuts
 
 
 def _check_rows(queries: Tensor, documents: Tensor) -> None:
     for name, rows in (("queries", queries), ("documents", documents)):
-        if not isinstance(rows, Tensor):
-            raise TypeError(f'"{name}" must be a Tensor, got {type(rows).__name__}: use torch.as_tensor')
+        must_be(name, rows, Tensor, "use torch.as_tensor")
         if rows.layout != torch.strided:
             raise TypeError(f'"{name}" has layout {rows.layout}, expected a dense tensor: use {name}.to_dense()')
         if not rows.is_floating_point():
@@ -154,8 +152,7 @@ def _own(exclude_self: bool | Tensor, queries: int, documents: int, device: torc
                 "give the document of each query, -1 for none"
             )
         return torch.arange(queries, device=device) if exclude_self else None
-    if not isinstance(exclude_self, Tensor):
-        raise TypeError(f'"exclude_self" must be a bool or a Tensor, got {type(exclude_self).__name__}')
+    must_be("exclude_self", exclude_self, Tensor, "which document each query is, or True or False")
     if exclude_self.dtype not in (torch.int64, torch.int32) or exclude_self.shape != (queries,):
         raise ShapeError(
             f'"exclude_self" is {exclude_self.dtype} of shape {tuple(exclude_self.shape)}, expected int64 of shape ({queries},): '
