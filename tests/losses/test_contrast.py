@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import losskit
 from contrast_loops import draw
 from losskit.losses.contrast import inverse, label_counts, label_sums, log_add, nll, side
 from losskit.losses.embeddings import rows_of
