@@ -124,9 +124,10 @@ def _adding(value: Tensor) -> Tensor:
 
 def _rank(group: dist.ProcessGroup) -> int:
     """This process's place in the group; raises where it has none, which torch passes over in silence."""
-    if not isinstance(group, dist.ProcessGroup):  # pyright: ignore[reportUnnecessaryIsInstance]  # "world" is the usual slip
+    given: object = group
+    if not isinstance(given, dist.ProcessGroup):
         remedy = "torch.distributed.group.WORLD is all ranks"
-        raise TypeError(f'"group" must be a torch.distributed.ProcessGroup, got {type(group).__name__}: {remedy}')
+        raise TypeError(f'"group" must be a torch.distributed.ProcessGroup, got {type(given).__name__}: {remedy}')
     rank = dist.get_rank(group)
     if rank < 0:
         raise ValueError('"group" does not hold this rank: call the loss with a group that does, or with group=None')
