@@ -122,12 +122,15 @@ def _adding(value: Tensor) -> Tensor:
     return working(value)[0] if value.is_floating_point() else value
 
 
+def _check_kind(group: object) -> None:
+    if not isinstance(group, dist.ProcessGroup):
+        remedy = "torch.distributed.group.WORLD is all ranks"
+        raise TypeError(f'"group" must be a torch.distributed.ProcessGroup, got {type(group).__name__}: {remedy}')
+
+
 def _rank(group: dist.ProcessGroup) -> int:
     """This process's place in the group; raises where it has none, which torch passes over in silence."""
-    given: object = group
-    if not isinstance(given, dist.ProcessGroup):
-        remedy = "torch.distributed.group.WORLD is all ranks"
-        raise TypeError(f'"group" must be a torch.distributed.ProcessGroup, got {type(given).__name__}: {remedy}')
+    _check_kind(group)
     rank = dist.get_rank(group)
     if rank < 0:
         raise ValueError('"group" does not hold this rank: call the loss with a group that does, or with group=None')
