@@ -123,7 +123,8 @@ def _adding(value: Tensor) -> Tensor:
 
 
 def _check_kind(group: object) -> None:
-    if not isinstance(group, dist.ProcessGroup):
+    # what a rank outside of a new group gets for it is a number
+    if not isinstance(group, dist.ProcessGroup) and group is not dist.GroupMember.NON_GROUP_MEMBER:
         remedy = "torch.distributed.group.WORLD is all ranks"
         raise TypeError(f'"group" must be a torch.distributed.ProcessGroup, got {type(group).__name__}: {remedy}')
 

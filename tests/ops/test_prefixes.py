@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from pair_kernels import everybody
 from torch import Tensor
 
 from harness import same
 from losskit.ops import prefixes
-from losskit.ops.pair_sets import NOBODY, Who, counted, everybody
+from losskit.ops.pair_sets import NOBODY, Who, counted
 from losskit.ops.prefixes import Prefixes, prefix_logsumexp, prefix_sums
 
 DIMS = [2, 3, 7]
