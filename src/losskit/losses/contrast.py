@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.check import wide
+from ..ops.logsum import log_sum
 from ..ops.pair_sets import NOBODY, Who
 from ..ops.pair_tiles import Gate
 from ..ops.pairs import Pairs, pair_logsumexp
@@ -91,12 +92,7 @@ def inverse(temperature: Tensor | float) -> Tensor | float:
 
 def log_add(*terms: Tensor) -> Tensor:
     """log(sum of exp) of equal shapes; -inf, without a gradient, where all are -inf."""
-    stacked = torch.stack(terms)
-    top = stacked.detach().amax(0)
-    shift = torch.where(top == -torch.inf, 0, top)
-    total = torch.exp(stacked - shift).sum(0)
-    none = total == 0
-    return torch.where(none, -torch.inf, torch.log(torch.where(none, 1, total)) + shift)
+    return log_sum(torch.stack(terms))
 
 
 def nll(own: Tensor, rest: Tensor, *, decoupled: bool = False) -> Tensor:

@@ -19,7 +19,7 @@ from ..ops.pairs import Pairs
 from ..ops.row_numbers import content_hash, effective_rank, joined_hash, row_shape
 from ..parallel import first_row, gather_rows, sum_over_ranks
 from .contrast import Side, label_counts, log_add, side
-from .embeddings import TEMPERATURE, Rows, positive_number, rows_of, towers
+from .embeddings import ROUNDING, TEMPERATURE, Rows, positive_number, rows_of, towers
 from .uniformity import uniformity_loss
 
 __all__ = ["ContrastiveStats", "contrastive_stats"]
@@ -34,7 +34,6 @@ _ARGUMENTS = {
     "temperature": TEMPERATURE,
 }
 _ACTIVE = 0.01  # of the softmax: with less than that in its negatives a row has next to no gradient
-_ROUNDING = 16  # eps: how far two sums of the same products, of up to some thousand features, may be apart
 
 
 class ContrastiveStats(NamedTuple):
@@ -205,7 +204,7 @@ def _of_labels(
 
 def _slack(rows: Rows) -> float:
     """How far two sums of the same products may be apart."""
-    return _ROUNDING * torch.finfo(rows.values.dtype).eps
+    return ROUNDING * torch.finfo(rows.values.dtype).eps
 
 
 def _copied(input: Tensor, every: Side, group: dist.ProcessGroup | None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -90,16 +90,25 @@ def _collapsed(target: Tensor) -> float:
 
 
 def _in_order(
-    similarity: Tensor, target: Tensor, valid: Tensor, temperature: Tensor | float, group: dist.ProcessGroup | None
+    similarity_of: Callable[[Tensor, Tensor], Tensor],
+    query: Tensor,
+    key: Tensor,
+    target: Tensor,
+    temperature: Tensor | float,
+    mask: Tensor | None,
+    group: dist.ProcessGroup | None,
 ) -> tuple[Tensor, Tensor]:
     """log(1 + sum over y_i < y_j of exp((s_i - s_j) / t)) over the rows of all ranks, and whether there is such a pair."""
+    positive_number("temperature", temperature)
+    one, other = rows_of(query, mask, normalize=False), rows_of(key, mask, normalize=False)
+    similarity, target = similarity_of(*working(one.values, other.values)), target.reshape(-1)
     order = working(target.detach())[0] if target.is_floating_point() else target.long()
-    similarity, order, valid = (gather_rows(t, group).rows for t in (similarity, order, valid))
+    similarity, order, valid = (gather_rows(t, group).rows for t in (similarity, order, one.valid))
     # a NaN would be given a place in the order
     similarity = torch.where(valid & (order != order), torch.nan, similarity)
     total = pairs_logsumexp(similarity / temperature, order, valid)
     # a sum far below the 1 keeps its digits
-    return -F.logsigmoid(-total), total != -torch.inf
+    return -F.logsigmoid(-total).to(one.values.dtype), total != -torch.inf
 
 
 @loss(
@@ -146,11 +155,7 @@ def cosent_loss(
         >>> losskit.cosent_loss(query, key, torch.tensor([5.0, 1.0]))  # the wrong way round: log(1 + e^20)
         tensor(20.)
     """
-    positive_number("temperature", temperature)
-    one, other = rows_of(query, mask, normalize=False), rows_of(key, mask, normalize=False)
-    similarity = cosine(*working(one.values, other.values))
-    value, counts = _in_order(similarity, target.reshape(-1), one.valid, temperature, group)
-    value = value.to(one.values.dtype)
+    value, counts = _in_order(cosine, query, key, target, temperature, mask, group)
     return reduce(value, counts.to(value.dtype), reduction, normalizer)
 
 
@@ -207,11 +212,7 @@ def angle_loss(
         >>> losskit.angle_loss(query, key, torch.tensor([1.0, 5.0]), temperature=1.0)  # log(1 + e^0.414)
         tensor(0.9215)
     """
-    positive_number("temperature", temperature)
-    one, other = rows_of(query, mask, normalize=False), rows_of(key, mask, normalize=False)
-    similarity = _angle(*working(one.values, other.values))
-    value, counts = _in_order(similarity, target.reshape(-1), one.valid, temperature, group)
-    value = value.to(one.values.dtype)
+    value, counts = _in_order(_angle, query, key, target, temperature, mask, group)
     return reduce(value, counts.to(value.dtype), reduction, normalizer)
 
 

@@ -14,10 +14,13 @@ from ..core.reduce import Reduction, reduce, reduce_total
 from ..ops.unit import unit
 from ..parallel import sum_over_ranks
 
-__all__ = ["TEMPERATURE", "Rows", "positive_number", "reduce_rows", "rows_of", "towers"]
+__all__ = ["ROUNDING", "TEMPERATURE", "Rows", "positive_number", "reduce_rows", "rows_of", "towers"]
 
 
 TEMPERATURE = Interval("", "float", meaning="a number > 0", low=0, open_low=True, open_high=True, optional=True, scalar=True)
+
+
+ROUNDING = 16  # eps: how far two sums of the same products, of up to some thousand features, may be apart
 
 
 class Rows(NamedTuple):

@@ -12,11 +12,9 @@ from torch import Tensor
 from ..core.check import at_least
 from ..ops.pair_tiles import Gate
 from ..parallel import gather_rows
-from .embeddings import rows_of, towers
+from .embeddings import ROUNDING, rows_of, towers
 
 __all__ = ["Guide", "Judge"]
-
-_ROUNDING = 16  # eps: how far two sums of the same products, of up to some thousand features, may be apart
 
 
 class Guide(NamedTuple):
@@ -68,7 +66,7 @@ class Judge(NamedTuple):
             negatives = None if guide.negatives is None else rows_of(guide.negatives).values
         q, k = query.detach(), key.detach()
         # a copy of the own key is as alike as the own key, however the sum of its product is rounded
-        slack = _ROUNDING * torch.finfo(q.dtype).eps * q.norm(dim=-1) * k.norm(dim=-1)
+        slack = ROUNDING * torch.finfo(q.dtype).eps * q.norm(dim=-1) * k.norm(dim=-1)
         limit = (q * k).sum(-1) + (above or 0.0) + slack
         queries, keys, limits = (gather_rows(t, group).rows for t in (q, k, limit))
         negatives = None if negatives is None else gather_rows(negatives.detach().to(q.dtype), group).rows

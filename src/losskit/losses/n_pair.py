@@ -6,17 +6,16 @@ import math
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import at_least, working
+from ..core.check import at_least
 from ..core.domain import Embeddings, Labels, Mask
 from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..parallel import first_row
-from .contrast import contrast, side
-from .embeddings import reduce_rows, rows_of
+from .contrast import contrast, nll, side
+from .embeddings import reduce_rows, towers
 
 __all__ = ["NPairLoss", "n_pair_loss"]
 
@@ -87,12 +86,11 @@ def n_pair_loss(
         tensor(0.5514)
     """
     at_least("l2_reg", l2_reg, 0)
-    both = (anchor, positive) if anchor.dtype == positive.dtype else working(anchor, positive)
-    a, p = (rows_of(t, mask, normalize=False) for t in both)
+    a, p = towers(anchor, positive, mask, normalize=False)
     start = first_row(p.values, group)
     left, right = (side(r, start, ids) for r in (a, p))
     own = (a.values.double() * p.values.double()).sum(-1)
-    value = -F.logsigmoid(own - contrast(left, right.everywhere(group)).rest)
+    value = nll(own, contrast(left, right.everywhere(group)).rest)
     if l2_reg:
         value = value + l2_reg / 4 * (a.values.square().sum(-1) + p.values.square().sum(-1))
     return reduce_rows(value, a.valid, a.lead, reduction, normalizer, group).to(a.values.dtype)

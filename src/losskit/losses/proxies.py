@@ -20,6 +20,7 @@ from ..ops.blocks import product
 from ..ops.in_blocks import in_blocks
 from ..ops.linear_call import budget
 from ..ops.linear_margin import Head, Projected, linear_margin, linear_total, wants_gradient
+from ..ops.logsum import log_sum
 from ..ops.margin import class_rows, row_weight
 from ..ops.unit import unit
 from ..parallel import logsumexp_over_ranks, sum_over_ranks
@@ -168,22 +169,11 @@ def _chance_anchor(num_classes: int, target: Tensor, margin: float = 0.1, alpha:
     return float(near[own > 0].mean() + far.mean())
 
 
-def _log_sum(values: Tensor) -> Tensor:
-    """logsumexp over the first axis; of nothing, and of what is all ruled out, -inf without a gradient."""
-    if not len(values):
-        return values.sum(0) - torch.inf
-    top = values.detach().amax(0)
-    top = torch.where(top == -torch.inf, 0, top)
-    total = torch.exp(values - top).sum(0)
-    none = total == 0
-    return torch.where(none, -torch.inf, torch.where(none, 1, total).log() + top)
-
-
 def _of_others(rows: Tensor, proxies: Tensor, index: Tensor, valid: Tensor, *, alpha: float) -> Tensor:
     """logsumexp over rows that are not a proxy's own of alpha times the cosine, (1, C)."""
     scores = alpha * product(rows, proxies.T)
     hidden = (index.unsqueeze(1) == torch.arange(len(proxies), device=index.device)) | ~valid.unsqueeze(1)
-    return _log_sum(scores.masked_fill(hidden, -torch.inf)).unsqueeze(0)
+    return log_sum(scores.masked_fill(hidden, -torch.inf)).unsqueeze(0)
 
 
 def _of_own(values: Tensor, index: Tensor, valid: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -264,7 +254,7 @@ def proxy_anchor_loss(
     piece = functools.partial(_of_others, alpha=alpha)
     row_bytes = 6 * len(proxies) * rows.itemsize  # as counted: scores, what is made of them, their gradients
     far = in_blocks(piece, rows, proxies, index, valid, row_bytes=row_bytes, memory=budget(memory, rows.device))
-    near, far = (logsumexp_over_ranks(t, group) for t in (near, _log_sum(far) + alpha * margin))
+    near, far = (logsumexp_over_ranks(t, group) for t in (near, log_sum(far) + alpha * margin))
     present = sum_over_ranks(own, group) > 0
     value = -F.logsigmoid(-near).sum() / present.sum().clamp(min=1) - F.logsigmoid(-far).mean()
     return reduce(value, present.any().to(value.dtype), reduction, normalizer)

@@ -11,6 +11,7 @@ from ..core.check import at_least
 from ..core.domain import Embeddings, Mask
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
+from ..ops.logsum import log_sum
 from ..ops.pair_sets import NOBODY, Who
 from ..ops.pairs import Pairs, pair_logsumexp
 from ..parallel import gather_rows, logsumexp_over_ranks
@@ -76,20 +77,12 @@ def uniformity_loss(
     here = torch.where(rows.valid, start + torch.arange(len(rows.valid), device=input.device), NOBODY)
     places = gather_rows(here, group).rows
     near, _ = pair_logsumexp(Pairs(2 * t * rows.values, every, Who(here, places, here, places, False), rows.narrow))
-    total = logsumexp_over_ranks(_log_sum(near), group)
+    total = logsumexp_over_ranks(log_sum(near), group)
     count = (places != NOBODY).sum()
     enough = count > 1
     number = torch.where(enough, count, 2).double()
     value = torch.where(enough, total - 2 * t - (number * (number - 1)).log(), 0)
     return reduce(value.to(every.dtype), enough.to(every.dtype), reduction, normalizer)
-
-
-def _log_sum(each: Tensor) -> Tensor:
-    """log(sum of exp), -inf without a gradient where all are -inf."""
-    if not len(each):
-        return each.sum() - torch.inf
-    nothing = (each == -torch.inf).all()
-    return torch.where(nothing, -torch.inf, torch.logsumexp(torch.where(nothing, 0, each), 0))
 
 
 class UniformityLoss(Loss, function=uniformity_loss):

@@ -11,9 +11,9 @@ from .pair_forms import BENDS
 from .pair_sets import Uncounted
 from .pair_tiles import Call, Products, Tile, by_id, tiles
 
-__all__ = ["gradient_of_lse", "lse"]
+__all__ = ["PLAIN", "gradient_of_lse", "lse"]
 
-_PLAIN = 70.0  # scores up to here have an exponential in float32, and so has their sum
+PLAIN = 70.0  # scores up to here have an exponential in float32, and so has their sum
 _SHIFTED = 130.0  # up to here one shift for all scores will do, unless a row has none near the largest
 _LOST = 1e-22  # a sum below this, of shifted exponentials, may lack some that are below float32
 
@@ -40,7 +40,7 @@ def _shift(call: Call) -> float | None:
     largest = float(call.x.norm(dim=1).max() * call.y.norm(dim=1).max())
     if not largest <= _SHIFTED:  # NaN too
         return None
-    return max(0.0, largest - _PLAIN)
+    return max(0.0, largest - PLAIN)
 
 
 def _summed(call: Call, columns: bool, shift: float) -> tuple[Tensor, Tensor]:

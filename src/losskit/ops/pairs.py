@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .autograd import apply, as_given, batched, eagerly, scaled, second
 from .blocks import product
+from .logsum import log_sum_where
 from .pair_direct import DIRECT, plainly
 from .pair_forms import BENDS, FORMS
 from .pair_ops import pair_lse, pair_lse_gradient, pair_sum, pair_sum_gradient, pair_total
@@ -113,18 +114,10 @@ def _plain_lse(x: Tensor, y: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
     scores = BENDS[curve].value(scores, params) if curve else scores
     seen = counted(Who(ids[0], ids[1], ids[2], ids[3], same))
     above = product(gate[0], gate[1].T) if gate[0] is not None else None
-    rows = _log_sum_exp(scores, seen if above is None else seen & ~(above > gate[2][:, None]), 1)
+    rows = log_sum_where(scores, seen if above is None else seen & ~(above > gate[2][:, None]), 1)
     if not columns:
         return rows, rows.new_empty(0)
-    return rows, _log_sum_exp(scores, seen if above is None else seen & ~(above > gate[3]), 0)
-
-
-def _log_sum_exp(scores: Tensor, seen: Tensor, axis: int) -> Tensor:
-    if not scores.shape[axis]:
-        return scores.sum(axis) - torch.inf
-    some = seen.any(axis, keepdim=True)
-    hidden = torch.where(seen | ~some, scores, -torch.inf)  # none at all: any finite number, replaced below
-    return torch.where(some.squeeze(axis), torch.logsumexp(hidden, axis), -torch.inf)
+    return rows, log_sum_where(scores, seen if above is None else seen & ~(above > gate[3]), 0)
 
 
 class _Lse(torch.autograd.Function):

@@ -11,13 +11,14 @@ from torch import Tensor
 from ..core.check import peek
 from .autograd import apply, as_given, define, second
 from .blocks import slabs
+from .logsum import log_sum_where
+from .pair_lse import PLAIN
 from .pair_sets import Uncounted, Who, counted
 from .pairs import Pairs, pair_logsumexp
 
 __all__ = ["Prefixes", "prefix_logsumexp", "prefix_sums"]
 
 _MEMORY = 16 << 20  # bytes of tiles: with one sheet a prefix, a smaller one costs the products more than the cache gives back
-_PLAIN = 70.0  # scores up to here have an exponential in float32, and so has their sum
 _SCALED = 80.0  # and one over that sum may be multiplied by factors up to this logarithm
 
 
@@ -71,7 +72,7 @@ def _plain(given: Prefixes) -> Tensor:
         return torch.tensor(False)
     largest = (a.abs() * _lengths(x, given.dims)).amax(1) * (b.abs() * _lengths(y, given.dims)).amax(1)
     factors = (a.abs().amax(1) * b.abs().amax(1)).log()
-    return (largest <= _PLAIN).all() & (largest + factors.abs() <= _SCALED).all()
+    return (largest <= PLAIN).all() & (largest + factors.abs() <= _SCALED).all()
 
 
 def _lengths(rows: Tensor, dims: Sequence[int]) -> Tensor:
@@ -197,15 +198,9 @@ def _formula(x: Tensor, y: Tensor, a: Tensor, b: Tensor, *given: Any) -> tuple[T
     rows, cols = [], []
     for k, d in enumerate(dims):
         scores = ((x[:, :d] * a[k, :, None]) @ (y[:, :d] * b[k, :, None]).T).double()
-        rows.append(_log_sum_exp(scores, seen, 1))
-        cols.append(_log_sum_exp(scores, seen, 0) if columns else scores.new_empty(0))
+        rows.append(log_sum_where(scores, seen, 1))
+        cols.append(log_sum_where(scores, seen, 0) if columns else scores.new_empty(0))
     return torch.stack(rows), torch.stack(cols)
-
-
-def _log_sum_exp(scores: Tensor, seen: Tensor, axis: int) -> Tensor:
-    some = seen.any(axis, keepdim=True)
-    hidden = torch.where(seen | ~some, scores, -torch.inf)  # none at all: any finite number, replaced below
-    return torch.where(some.squeeze(axis), torch.logsumexp(hidden, axis), -torch.inf)
 
 
 class _Lse(torch.autograd.Function):
