@@ -92,14 +92,19 @@ def stated(card: Card, level: Level, variant: Variant, **known: Any) -> float | 
         return None
     if any(hasattr(v, "draw") for v in variant.values()) or any(k not in parameters for k in variant):
         return None  # an option the level does not know of: it says nothing about this variant
-    return float(level(**{n: facts[n] for n in parameters if n in facts}))
+    value = float(level(**{n: facts[n] for n in parameters if n in facts}))
+    return None if math.isnan(value) else value  # it does not know under these options
 
 
 def facts_of(case: Case) -> dict[str, Any]:
     """What can be known of the data of a case: classes, their frequencies, the target itself."""
     target = case.tensors.get("target")
     rows = math.prod(case.sizes.lead or ())
-    facts: dict[str, Any] = {"num_classes": case.sizes.named["C"], "target": target, "batch_size": rows}
+    facts: dict[str, Any] = {"num_classes": case.sizes.named["C"], "batch_size": rows}
+    if target is not None:  # an option of this name is no fact
+        facts["target"] = target
+    if "relevance" in case.tensors:
+        facts |= {"relevance": case.tensors["relevance"], "list_size": case.sizes.named["L"]}
     if target is not None and not target.is_floating_point():
         facts["prior"] = torch.bincount(target, minlength=case.sizes.named["C"]).double()
     elif target is not None and ((target == 0) | (target == 1)).all():
@@ -179,7 +184,8 @@ def floor_is_reached_and_never_passed(card: Card, variant: Variant) -> None:
     level = stated(card, card.floor, variant, **facts_of(case))
     if level is not None:
         for seed in range(10):
-            assert hard(draw(card, variant, seed=seed)).value() >= level - 1e-9
+            other = hard(draw(card, variant, seed=seed))
+            assert other.value() >= (stated(card, card.floor, variant, **facts_of(other)) or 0.0) - 1e-9
         assert -1e-9 <= minimum(case, constant=False) - level < 2e-3, f"{minimum(case, constant=False)} is not {level}"
 
 

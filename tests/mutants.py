@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import losskit
+from list_mutants import list_mutants
 from losskit.core.card import CATALOGUE, Card
 from losskit.core.check import visible
 from losskit.core.domain import Mask, Weight
@@ -170,6 +171,7 @@ def claims(law: str, change: Callable[..., Tensor], card: Card | None = None) ->
 def mutants() -> dict[str, Broken]:
     """Law -> a card and a variant that break it."""
     return {
+        **list_mutants(changed),
         "value_is_the_reference": (changed(mse(), lambda f, *t, **o: 1.001 * f(*t, **o)), {}),
         "gradient_is_the_derivative": (changed(mse(), half_gradient), {}),
         "second_gradient_is_the_derivative": (squared(first_only), {}),

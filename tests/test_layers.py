@@ -39,7 +39,15 @@ THIRD_PARTY = {
 }
 
 # what several losses share, of which a user sees nothing
-HELPERS = {"contrast.py", "embeddings.py", "false_negatives.py", "labelled.py"}
+HELPERS = {
+    "contrast.py",
+    "embeddings.py",
+    "false_negatives.py",
+    "labelled.py",
+    "listed_pairs.py",
+    "lists.py",
+    "rare_positives.py",
+}
 
 
 def imports(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ import tokenize
 from pathlib import Path
 
 FILE_LINES, FUNCTION_LINES, SUPPRESSIONS = 300, 40, 20
+KERNEL_LINES = 120  # a kernel cannot be cut into functions for their own sake
 ROOT = Path(__file__).parent.parent
 SILENCER = re.compile(r"#.*\b(noqa|type: ignore|pyright: ignore)\b")
 
@@ -50,7 +51,9 @@ def main() -> int:
     print(f"longest function:  {functions[0][0]:4d} lines (limit {FUNCTION_LINES})   {functions[0][1]}")
     print(f"suppressions:      {len(quiet):4d}       (limit {SUPPRESSIONS})")
     wrong = [f"{n} lines: {where}" for n, where in sizes if n > FILE_LINES]
-    wrong += [f"{n} lines of code: {where}" for n, where in functions if n > FUNCTION_LINES]
+    wrong += [
+        f"{n} lines of code: {where}" for n, where in functions if n > (KERNEL_LINES if "/triton/" in where else FUNCTION_LINES)
+    ]
     wrong += quiet if len(quiet) > SUPPRESSIONS else []
     wrong += [f"a suppression without a reason: {line}" for line in quiet if line.count("#") < 2]
     print("\n".join(wrong))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .check import ShapeError, class_error, debugging, first_place, peek, shape_text
-from .domain import Domain, Interval, Sizes
+from .domain import ClassIndex, Domain, Interval, Sizes
 
 __all__ = ["verify", "whole_number"]
 
@@ -42,6 +42,7 @@ def verify(domains: Mapping[str, Domain], given: Mapping[str, object], ignore_in
         one_for_all = domain.scalar and value.ndim == 0
         if not one_for_all and not _bind(domain, value.shape, sizes, class_dim):
             raise _misfit(name, domain, value, sizes, given, class_dim)
+        domain.bound(name, value, sizes)
         if sizes.named.get("C") == 0:
             raise ShapeError(f'"{name}" has shape {tuple(value.shape)}, expected at least one class')
         if (domain.checked and value.numel() and not _inside(domain, value)) or debugging():
@@ -147,17 +148,17 @@ class _Hiding(NamedTuple):
             return wrong
         axis = self.class_dim if names and wrong.ndim else -1
         wrong = wrong if axis == -1 else wrong.movedim(axis, -1)
-        for other in ("mask", "weight", "target"):
-            seen = self._seen(other)
+        for other in ("mask", "weight", "query_weight", "target"):
+            seen = self._seen(other, names)
             if seen is None or other == name != "target" or wrong.shape[: seen.ndim] != seen.shape:
                 continue
             wrong = wrong & seen.reshape(*seen.shape, *[1] * (wrong.ndim - seen.ndim))
         return wrong if axis == -1 else wrong.movedim(-1, axis)
 
-    def _seen(self, name: str) -> Tensor | None:
-        """Where this argument says that a row counts; None if it says nothing of rows."""
+    def _seen(self, name: str, names: tuple[str, ...]) -> Tensor | None:
+        """Where this argument says that a row, or an item with these axes, counts; None if it says nothing of them."""
         value, domain = self.given.get(name), self.domains.get(name)
-        if not isinstance(value, Tensor) or (domain is not None and domain.axes != (True, ())):
+        if not isinstance(value, Tensor) or (domain is not None and domain.axes not in ((True, ()), (True, names))):
             return None
         if name != "target":
             return value != 0
@@ -176,7 +177,7 @@ def _check_values(name: str, domain: Domain, value: Tensor, sizes: Sizes, hiding
     bad = value[at].item()
     if bad != bad:
         raise ValueError(f'"{name}" is nan{place}, expected a number: mask it, or find what made it')
-    if domain.kind == "integer":
+    if isinstance(domain, ClassIndex):
         raise class_error(name, value, wrong, sizes.named["C"], hiding.ignore_index)
     raise ValueError(f'"{name}" is {bad:g}{place}, expected {domain}: {domain.meaning}')
 

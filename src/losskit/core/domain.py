@@ -71,6 +71,9 @@ class Domain:
         """The domain of this very tensor, where its dtype or shape decides between several."""
         return self
 
+    def bound(self, name: str, value: Tensor, sizes: Sizes) -> None:
+        """Called once the shape of ``value`` fits: what it says of the shapes of the arguments after it."""
+
     @property
     def checked(self) -> bool:
         """Whether values are looked at on every call (on CPU), not just inside debug()."""

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..core.card import Card
 from ..core.domain import ClassIndex, Domain, Interval, LinearWeight, Sizes
 from .angles import AXIS, turned
+from .lifted import AXIS as LIFTED
+from .lifted import is_of_lists, lifted
 
 __all__ = ["Curve", "curve"]
 
@@ -32,10 +34,13 @@ def curve(card: Card, *, low: float = -6.0, high: float = 6.0, points: int = 121
 
     For class scores the target's score moves and the others stay 0; for everything else the prediction moves and the
     target stays 0, or 1 where the loss does not take 0. A loss whose predictions are bounded starts inside. Of embeddings
-    only angles matter: there one vector turns by half a circle.
+    only angles matter: there one vector turns by half a circle. Of lists the relevant item moves past others.
     """
     if card.task == "embedding":
         return Curve(AXIS, *turned(card, points))
+    if is_of_lists(card):
+        x = torch.linspace(low, high, points, dtype=torch.float64, requires_grad=True)
+        return Curve(LIFTED, x.detach(), *lifted(card, x))
     moving = next(n for n in card.tensors if card.sample[n].kind == "float")
     bound = card.sample[moving]
     if isinstance(bound, Interval) and bound.low > low:
