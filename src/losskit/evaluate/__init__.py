@@ -1,4 +1,4 @@
-"""Honest evaluation: perplexity of language models, calibration of classifiers, retrieval by embeddings."""
+"""Honest evaluation: perplexity of language models, calibration of classifiers, retrieval by embeddings, ranked lists."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from .paired import compare as compare
     from .plan import Plan as Plan
     from .plan import Window as Window
+    from .ranked.binary_stream import BinaryRanking as BinaryRanking
+    from .ranked.graded import arp as arp
+    from .ranked.graded import dcg as dcg
+    from .ranked.graded import ndcg as ndcg
+    from .ranked.pairs_in_order import auc as auc
+    from .ranked.pairs_in_order import concordance as concordance
+    from .ranked.pairs_in_order import kendall_tau as kendall_tau
+    from .ranked.stream import RankingMetrics as RankingMetrics
+    from .ranked.yes_no import average_precision as average_precision
+    from .ranked.yes_no import hit_rate as hit_rate
+    from .ranked.yes_no import mrr as mrr
+    from .ranked.yes_no import precision as precision
+    from .ranked.yes_no import recall as recall
     from .records import DocumentScore as DocumentScore
     from .report import PerplexityReport as PerplexityReport
     from .report import read_report as read_report
@@ -38,6 +51,11 @@ _HOMES = {
     "paired": ("Comparison", "compare"),
     "plan": ("Plan", "Window"),
     "side_by_side": ("Reading", "protocols"),
+    "ranked.binary_stream": ("BinaryRanking",),
+    "ranked.graded": ("arp", "dcg", "ndcg"),
+    "ranked.pairs_in_order": ("auc", "concordance", "kendall_tau"),
+    "ranked.stream": ("RankingMetrics",),
+    "ranked.yes_no": ("average_precision", "hit_rate", "mrr", "precision", "recall"),
     "records": ("DocumentScore",),
     "report": ("PerplexityReport", "read_report"),
     "retrieving.relevance": ("Relevance",),
@@ -49,6 +67,7 @@ _HOMES = {
     "token_view": ("TokenScore", "score_tokens"),
 }
 __all__ = [
+    "BinaryRanking",
     "Comparison",
     "DataError",
     "Document",
@@ -60,16 +79,28 @@ __all__ = [
     "NonFiniteError",
     "PerplexityReport",
     "Plan",
+    "RankingMetrics",
     "Reading",
     "Relevance",
     "RetrievalReport",
     "TokenScore",
     "Window",
+    "arp",
+    "auc",
+    "average_precision",
     "compare",
+    "concordance",
+    "dcg",
+    "hit_rate",
+    "kendall_tau",
+    "mrr",
+    "ndcg",
     "perplexity",
+    "precision",
     "protocols",
     "read_documents",
     "read_report",
+    "recall",
     "retrieval",
     "score_tokens",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .ranks import Ranks
 
-__all__ = ["Tables", "figures", "names"]
+__all__ = ["Tables", "figures", "names", "precision_sums"]
 
 _NOTHING = 1e-20  # of a probability: what is left adds no digit
 
@@ -49,8 +49,8 @@ def figures(ranks: Ranks, k: Sequence[int], tables: Tables, *, exponential: bool
         found[f"recall@{each}"] = share / relevant
         found[f"precision@{each}"] = share / each
         found[f"ndcg@{each}"] = _dcg(ranks, gain, each, tables.discount) / _best_dcg(gain, each, tables.discount)
-    found["map"] = _precisions(ranks, None, tables.harmonic) / relevant
-    found["map@r"] = _precisions(ranks, relevant.unsqueeze(1), tables.harmonic) / relevant
+    found["map"] = precision_sums(ranks, None, tables.harmonic) / relevant
+    found["map@r"] = precision_sums(ranks, relevant.unsqueeze(1), tables.harmonic) / relevant
     found["r_precision"] = _share_before(ranks, relevant.unsqueeze(1)).sum(1) / relevant
     return found
 
@@ -65,7 +65,7 @@ def _share_before(ranks: Ranks, cut: Tensor | int) -> Tensor:
     return torch.where(ranks.holds, _places_before(ranks, cut) / ranks.tied, 0)
 
 
-def _precisions(ranks: Ranks, cut: Tensor | None, harmonic: Tensor) -> Tensor:
+def precision_sums(ranks: Ranks, cut: Tensor | None, harmonic: Tensor) -> Tensor:
     r"""The sum over relevant documents among the first ``cut`` of the precision at their rank.
 
     Of a tie of t documents, n of them relevant, after a others with A relevant ones, place i holds a relevant one with
