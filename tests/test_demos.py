@@ -21,6 +21,8 @@ from losskit.demos import DEMOS, Measure, Ran, Result, discover, facts, measure,
 from losskit.demos.find_function import Plan as FindPlan
 from losskit.demos.find_function import find_function
 from losskit.demos.gpt import Course, Shape
+from losskit.demos.graded_models import Plan as GradedPlan
+from losskit.demos.graded_search import graded_search
 from losskit.demos.language_model import Plan as LanguagePlan
 from losskit.demos.language_model import language_model
 from losskit.demos.outliers import ROWS, SHARES, fit, outliers
@@ -36,7 +38,7 @@ from losskit.demos.why_cross_entropy import TRUTHS, steps_to_goal, why_cross_ent
 from losskit.demos.why_cross_entropy import Plan as WhyPlan
 from losskit.losses.regression import mse_loss
 
-NAMES = ["why-cross-entropy", "rare-class", "outliers", "language-model", "find-function"]
+NAMES = ["why-cross-entropy", "rare-class", "outliers", "language-model", "find-function", "graded-search"]
 # the memory of a process is never the same twice
 LANGUAGE = LanguagePlan(300, Shape(16, 1, 2, 64), Course(steps=20, rows=4, micro=2), peak=lambda case: Peak(1 << 20, 1.0))
 
@@ -51,6 +53,7 @@ SMALL: dict[str, Callable[[], Result]] = {
     "outliers": lambda: outliers(silent, OutlierPlan(splits=(0, 1), steps=50)),
     "language-model": lambda: language_model(silent, LANGUAGE),
     "find-function": lambda: find_function(silent, FindPlan(splits=(0,), steps=10, batch=32, every=6)),
+    "graded-search": lambda: graded_search(silent, GradedPlan(folds=3, starts=1, steps=4, batch=8, every=4)),
 }
 
 
