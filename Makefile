@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-all check lint types sizes verify docs bench bench-linear bench-perplexity bench-embeddings bench-gpu clean
+.PHONY: help demo test test-all check lint types sizes verify docs bench bench-linear bench-perplexity bench-embeddings bench-ranking bench-gpu clean
 
 help:  ## what each target does
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -62,6 +62,10 @@ bench-perplexity: $(VENV)/.dev  ## scoring tokens in tiles, by logits and by tor
 
 bench-embeddings: $(VENV)/.dev  ## losses of embeddings beside dense forms and installed peers (about 8 minutes)
 	$(BIN)/python benchmarks/embeddings.py
+
+bench-ranking: $(VENV)/.dev  ## losses and metrics of lists beside dense forms and scikit-learn (about 8 minutes)
+	$(BIN)/python benchmarks/ranking.py --table docs/guide/ranking_cpu.md
+	$(BIN)/python benchmarks/ranking.py --threads 1
 
 bench-gpu:  ## CUDA tests and benchmarks; WHEELS=folder of peers' wheels
 	benchmarks/gpu.sh $(WHEELS)

@@ -50,7 +50,19 @@ def test_every_example_runs(path: Path) -> None:
 
 
 def test_the_guides_have_examples() -> None:
-    guides = ("from-torch", "means", "imbalance", "debug", "perplexity", "error-bars", "calibration", "embeddings", "retrieval")
+    guides = (
+        "from-torch",
+        "means",
+        "imbalance",
+        "debug",
+        "perplexity",
+        "error-bars",
+        "calibration",
+        "embeddings",
+        "retrieval",
+        "ranking",
+        "rare-positives",
+    )
     for name in guides:
         assert (DOCS / "guide" / f"{name}.md").read_text().count(">>>") > 3
 

@@ -26,6 +26,8 @@ SHOWN = (
     "Barron's loss, alpha 1e-6, error 0.5, float32",
     "InfoNCE of 64 orthogonal pairs, temperature 0.05, float32 (beside: cross-entropy of the scores)",
     "gradient of a query that is a row of zeros (beside: F.normalize)",
+    "gradient of a pair 30 in reverse, float32 (beside: log of a clamped probability)",
+    "ListMLE of scores 999, 998, ..., 0 in order, float32 (beside: one shift and a cumulative sum)",
     "-log p of a token 120 below the likeliest, float32 scores (beside: softmax, then log)",
     "60 equally likely classes, 16,384 tokens, float16 (beside: exp of the sum over the count)",
     "a batch of two tokens and one of ten (beside: exp of the mean of the batches' means)",

@@ -22,7 +22,7 @@ __all__ = ["problems", "setup", "write"]
 _LOG = logging.getLogger(__name__)
 _MARK = "<!-- every public name -->"
 # said once for all losses; every other option is explained by the loss itself
-_COMMON = {"weight", "mask", "ignore_index", "reduction", "normalizer"}
+_COMMON = {"weight", "mask", "ignore_index", "reduction", "normalizer", "query_weight", "offsets"}
 
 
 def public() -> dict[str, Any]:

@@ -46,6 +46,13 @@ _STANDARD = {
     "reduction": '"mean", "sum", or "none" for one value each: see [Means](../guide/means.md).',
     "normalizer": "replaces the denominator of the mean: see [Means](../guide/means.md).",
 }
+_OF_LISTS = {
+    "weight": "what each item counts for; a pair of items counts what its more relevant one does.",
+    "mask": "True where an item counts; what is masked may be NaN.",
+    "offsets": "where each list begins in a flat batch, and its end: scores and all of its shape are then (T,).",
+    "query_weight": "what each list counts for in the mean.",
+    "reduction": '"mean" over the lists that have something to learn, "sum", or "none" for one value each list.',
+}
 _TARGETS = (1.0, 2.0, 3.0, 4.0, 100.0)
 
 
@@ -87,12 +94,13 @@ def arguments(text: str) -> dict[str, str]:
 
 def _arguments(card: Card, prose: Prose) -> Iterator[str]:
     said = arguments(card.sections["Args"])
+    standard = _STANDARD | _OF_LISTS if "offsets" in card.options else _STANDARD
     for name in [*card.tensors, *card.options]:
         default = "" if name in card.tensors or card.options[name] is inspect.Parameter.empty else f" = {card.options[name]!r}"
         if name in said:
             text = prose(said[name])
-        elif name in _STANDARD:
-            text = _STANDARD[name]
+        elif name in standard:
+            text = standard[name]
         else:
             text = prose(card.sample[name].meaning + ".")
         shape = _shape(card.sample[name]) if name in card.sample and not text.startswith(("(", "\\(")) else ""
@@ -114,11 +122,12 @@ def _numbers(card: Card) -> str:
 
 
 def _levels(card: Card) -> list[tuple[str, Level | None]]:
-    nothing = "all scores and distances equal" if card.task == "embedding" else "of a model that knows nothing"
+    equal = {"embedding": "all scores and distances equal", "ranking": "all scores equal"}
+    nothing = equal.get(card.task, "of a model that knows nothing")
     return [(nothing, card.chance), ("of the best constant", card.constant), ("at best", card.floor)]
 
 
-_FACTS = ("num_classes", "prior", "target", "batch_size")
+_FACTS = ("num_classes", "prior", "target", "batch_size", "list_size", "relevance")
 
 
 def _level(card: Card, words: str, level: Level | None) -> str:
@@ -127,9 +136,7 @@ def _level(card: Card, words: str, level: Level | None) -> str:
         return ""
     examples, facts, told = _examples(card), dict[str, Any](), list[str]()
     for name, parameter in inspect.signature(level).parameters.items():
-        if name in examples and (
-            name in ("num_classes", "prior", "target", "batch_size") or parameter.default is parameter.empty
-        ):
+        if name in examples and (name in _FACTS or parameter.default is parameter.empty):
             facts[name], text = examples[name]
             told.append(text)
         elif parameter.default is parameter.empty:
@@ -147,6 +154,9 @@ def _examples(card: Card) -> dict[str, tuple[Any, str]]:
     else:
         facts["prior"] = (0.1, "one in ten is positive")
     facts["batch_size"] = (1024, "1024 rows")
+    facts["list_size"] = (10, "10 items")
+    grades = torch.tensor([[3.0, 2.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
+    facts["relevance"] = (grades, "relevance 3, 2, 1, 0, 0")
     if isinstance(target, ClassIndex):
         facts["target"] = (torch.arange(20) % 10, "two rows of each class")
     elif isinstance(target, Logits):
