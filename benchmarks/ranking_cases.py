@@ -179,7 +179,7 @@ METRICS = [
     *(Case(kind, 1, MILLION, TWO) for kind in ("AUC", "average precision")),
 ]
 SHAPES = [
-    *(*HINGES, LAMBDA_HINGE, LONG_LOGISTIC, *LOGISTICS, *METRICS),
+    *(*HINGES, LAMBDA_HINGE, LONG_LOGISTIC, Case("pairwise logistic", 1, MILLION, FIVE), *LOGISTICS, *METRICS),
     *(Case(kind, 1, MILLION, RARE) for kind in ("AUC hinge", "AUC logistic", "AUM")),
     *(Case("ApproxNDCG", 1, 4000, FIVE), Case("ListMLE", 1, 100_000, "all different")),
     *batches(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from harness import NONE, Variant, gradients, law, refused, same
 from losskit.core.card import Card
 
 SIZES = (6, 0, 1, 3, 6, 2)
+AS_MANY_ITEMS_AS_LISTS = (2, 0, 1, 2, 1, 0)
 
 
 def of_lists(card: Card) -> bool:
@@ -32,28 +33,39 @@ def along_items(case: Case, change: Callable[[Tensor], Tensor]) -> Case:
     return case.replaced(**{n: change(t) for n, t in case.everything().items() if n in sample and sample[n].axes[1] == ("L",)})
 
 
-def lengths(case: Case) -> Tensor:
-    """True where an item is within the length of its list."""
-    return torch.arange(case.tensors["scores"].shape[-1]) < torch.tensor(SIZES)[:, None]
+def to_pad(card: Card, variant: Variant) -> Iterator[tuple[Case, float]]:
+    """Scores that differ, that tie, and so large that in float32 a pad a little below them ties with them; with a tolerance."""
+    for ties in (False, True):
+        yield listed(card, variant, ties=ties), 1e-12
+    case = listed(card, variant)
+    if card.sample["scores"].extreme >= 1e4:
+        yield case.replaced(scores=1e6 * (1 + case.tensors["scores"])), 1e-12
+        yield case.replaced(scores=1e6 * (1 + case.tensors["scores"])).to(torch.float32), 1e-6
+
+
+def spoiled(case: Case, row: int) -> Case:
+    """The case with a grade that is none and a NaN in one list."""
+    scores, relevance = (case.tensors[n].clone() for n in ("scores", "relevance"))
+    scores[row, 0], relevance[row, 0], relevance[row, 1:] = math.nan, -1.0, math.nan
+    return case.replaced(scores=scores, relevance=relevance)
 
 
 @law
 def padding_changes_nothing(card: Card, variant: Variant) -> None:
     if not of_lists(card):
         return
-    for ties in (False, True):
-        case = listed(card, variant, ties=ties)
+    for case, tolerance in to_pad(card, variant):
         bad = torch.tensor([math.nan, math.inf, -math.inf]).expand(6, 3)
         padded = along_items(case, lambda t, bad=bad: torch.cat([t, bad.to(t.dtype)], -1))
         seen = torch.arange(9).expand(6, 9) < 6
         for reduction in ("none", "sum", "mean"):
-            same(padded.value(mask=seen, reduction=reduction), case.value(reduction=reduction), 1e-12)
+            same(padded.value(mask=seen, reduction=reduction), case.value(reduction=reduction), tolerance)
         wider = padded.replaced(mask=seen)
         for gradient, clean in zip(gradients(wider), gradients(case), strict=True):
             if gradient.shape[-1] == 9:
                 assert not gradient[..., 6:].any(), "what is masked has a gradient"
                 gradient = gradient[..., :6]
-            same(gradient, clean, 1e-12)
+            same(gradient, clean, tolerance)
 
 
 @law
@@ -93,14 +105,20 @@ def ragged_lists_are_masked_lists(card: Card, variant: Variant) -> None:
     if not of_lists(card):
         return
     case = draw(card, variant)
-    seen = lengths(case)
-    masked = case.replaced(mask=seen, query_weight=torch.tensor([1.0, 2.0, 0.5, 0.0, 1.5, 3.0], dtype=torch.float64))
-    offsets = torch.tensor([0, *SIZES]).cumsum(0)
-    flat = along_items(masked, lambda t: t[seen]).replaced(offsets=offsets)
-    for reduction in ("none", "sum", "mean"):
-        same(flat.value(reduction=reduction), masked.value(reduction=reduction), 1e-12)
-    for gradient, wanted in zip(gradients(flat), gradients(masked), strict=True):
-        same(gradient, wanted[seen] if wanted.shape == seen.shape else wanted, 1e-12)
+    for sizes in (AS_MANY_ITEMS_AS_LISTS, SIZES):
+        seen, offsets = torch.arange(6) < torch.tensor(sizes)[:, None], torch.tensor([0, *sizes]).cumsum(0)
+        masked = case.replaced(mask=seen, query_weight=torch.tensor([1.0, 2.0, 0.5, 0.0, 1.5, 3.0], dtype=torch.float64))
+        flat = along_items(masked, lambda t, seen=seen: t[seen]).replaced(offsets=offsets)
+        # the list that counts nothing may hold anything
+        odd = spoiled(masked, 3)
+        flat_odd = along_items(odd, lambda t, seen=seen: t[seen]).replaced(offsets=offsets)
+        for reduction in ("none", "sum", "mean"):
+            same(flat.value(reduction=reduction), masked.value(reduction=reduction), 1e-12)
+            for other in (odd, flat_odd):
+                same(other.value(reduction=reduction), masked.value(reduction=reduction), 1e-12)
+        for ragged in (flat, flat_odd):
+            for gradient, wanted in zip(gradients(ragged), gradients(masked), strict=True):
+                same(gradient, wanted[seen] if wanted.shape == seen.shape else wanted, 1e-12)
     refused(ValueError, lambda: flat.value(offsets=offsets - 1))
     refused(losskit.ShapeError, lambda: flat.value(query_weight=torch.ones(5)))
     refused(losskit.ShapeError, lambda: case.value(offsets=offsets))
@@ -148,7 +166,8 @@ def a_list_without_items_is_a_connected_zero(card: Card, variant: Variant) -> No
     case = draw(card, variant)
     empty = along_items(case, lambda t: t[..., :0])
     single = along_items(case, lambda t: t[..., :1] * 0)  # one item, relevance 0
-    for few in (empty, single):
+    relevant = single.replaced(relevance=single.tensors["relevance"] + 1)
+    for few in (empty, single, relevant):
         ready, leaves = few.with_grad()
         value = ready.value(**NONE)
         assert value.shape == (6,)

@@ -13,7 +13,7 @@ from rich.console import Console
 from losskit.demos import DEMOS, Ran, Result, discover, generator
 from losskit.demos.graded_judged import BASE, RANKING, best, interval, key_of, verdict
 from losskit.demos.graded_models import LOSSES, UNITS, Plan
-from losskit.demos.graded_said import answer, limits, loss_sentence, share_sentence
+from losskit.demos.graded_said import answer, limits, loss_sentence, share_sentence, verdict_sentences
 from losskit.demos.graded_search import CODE, graded_search
 from losskit.demos.report import render
 from losskit.demos.terminal import show
@@ -118,6 +118,7 @@ def told(**changes: tuple[float, float, float]) -> dict[str, float]:
     return facts
 
 
+Numbers = tuple[float, float, float]
 UP, DOWN, OPEN = (0.04, 0.01, 0.07), (-0.04, -0.07, -0.01), (0.01, -0.02, 0.04)
 
 
@@ -142,21 +143,60 @@ def test_what_is_said_of_the_loss_follows_its_interval_in_each_model() -> None:
 
 
 def test_the_gain_is_given_to_whom_it_belongs() -> None:
-    little = told(gain_all_linear=UP, gain_features=UP, gain_loss_linear=OPEN, gain_loss_network=OPEN)
-    assert "the gain is the features, and no ranking loss adds anything" in share_sentence(little)
-    both = told(gain_all_linear=UP, gain_features=UP, gain_loss_linear=UP, gain_loss_network=UP)
-    assert share_sentence(both).endswith("The loss matters here (in the linear and the network model).")
-    none = told(gain_all_linear=UP, gain_features=OPEN, gain_loss_linear=OPEN, gain_loss_network=OPEN)
-    assert "the gain is the features" not in share_sentence(none)
-    learned = told(
-        gain_all_linear=UP,
-        gain_features=UP,
-        gain_learning_linear=(0.06, 0.01, 0.1),
-        gain_loss_linear=OPEN,
-        gain_loss_network=OPEN,
+    def whose(features: Numbers, learning: Numbers, loss: Numbers) -> str:
+        parts = {"gain_features": features, "gain_learning_linear": learning, "gain_loss_linear": loss}
+        return verdict_sentences(told(gain_all_linear=UP, gain_loss_network=OPEN, **parts))
+
+    assert whose(UP, OPEN, OPEN).startswith("The gain over BM25 is the features. No ranking loss adds anything to squared error")
+    assert whose(OPEN, UP, OPEN).startswith("The gain over BM25 is the learning of their weights. ")
+    assert whose(OPEN, OPEN, UP).startswith("The gain over BM25 is the loss. A ranking loss adds")
+    more = (0.06, 0.02, 0.1)
+    assert whose(UP, more, OPEN).startswith("The gain over BM25 is the learning of their weights, then the features. ")
+    assert whose(more, OPEN, UP).startswith("The gain over BM25 is the features, then the loss. ")
+    wide = (0.06, -0.02, 0.14)
+    assert whose(UP, wide, OPEN).startswith(
+        "Of the gain over BM25 only the features can be told, though the learning of their weights "
     )
-    assert "the gain is the features" not in share_sentence(learned)
-    assert "none to share out" in share_sentence(told(gain_all_linear=OPEN))
+    assert whose(UP, DOWN, OPEN).startswith(
+        "The gain over BM25 is the features; some of it is lost again by the learning of their weights."
+    )
+    assert "could not be told. " in whose(OPEN, OPEN, OPEN)
+
+
+def test_no_gain_is_shared_out_where_none_could_be_told() -> None:
+    none, less = told(gain_all_linear=OPEN), told(gain_all_linear=DOWN)
+    assert verdict_sentences(none).startswith("No gain over BM25 could be told")
+    assert verdict_sentences(less).startswith("BM25 ranks better than the linear model")
+    assert "none to share out" in share_sentence(none)
+    assert share_sentence(told(gain_all_linear=UP)).startswith("Of +0.040 over BM25 in the linear model, ")
+
+
+def test_the_verdict_on_ranking_losses_follows_both_models() -> None:
+    def said(linear: Numbers, network: Numbers) -> str:
+        return verdict_sentences(told(gain_loss_linear=linear, gain_loss_network=network))
+
+    assert said(UP, UP).endswith("A ranking loss adds to squared error in the linear and the network model.")
+    assert said(DOWN, UP).endswith("A ranking loss adds to squared error in the network model.")
+    assert said(DOWN, DOWN).endswith("even the best is worse than squared error.")
+    assert said(DOWN, OPEN).endswith("No ranking loss adds anything to squared error that could be told.")
+
+
+def test_the_answer_begins_with_the_verdict_and_ends_with_its_shares() -> None:
+    found = small()
+    first, rest = found.answer.split("\n\n")
+    assert first == verdict_sentences(found.facts)
+    assert not any(letter.isdigit() for letter in first.replace("BM25", ""))
+    assert rest.startswith("BM25 puts")
+    assert rest.endswith(share_sentence(found.facts))
+
+
+def test_the_boxes_are_named_on_their_axis() -> None:
+    figure = small().figures[0]
+    names = ["BM25", "mean of the features", *LOSSES]
+    assert [list(chart.names) for chart in figure.charts] == [names] * 2 + [[one for one in LOSSES if one != BASE]] * 2
+    for chart in figure.charts:
+        assert [one.label for one in chart.series] == list(chart.names)
+        assert [sum(one.x) / len(one.x) for one in chart.series] == pytest.approx(range(1, len(chart.names) + 1))
 
 
 def test_limits_follow_how_trainings_ended_and_what_the_texts_show() -> None:

@@ -43,6 +43,7 @@ HELPERS = {
     "contrast.py",
     "embeddings.py",
     "false_negatives.py",
+    "gains.py",
     "labelled.py",
     "listed_pairs.py",
     "lists.py",

@@ -132,6 +132,16 @@ def test_a_loss_keeps_its_colour_from_chart_to_chart() -> None:
     assert slots(["a (rate 1)", "a (rate 3)"]) == {"a (rate 1)": 0, "a (rate 3)": 1}
 
 
+def test_names_on_the_axis_need_no_colours() -> None:
+    boxes = [Series(label, [i + 0.6, i + 1.4], [i, i]) for i, label in enumerate("abc")]
+    named = Chart("named", "", "y", boxes, names=list("abc"))
+    lines = Chart("lines", "x", "y", [Series(label, [0, 1], [0, 1]) for label in "cab"])
+    first, second = report._pictures(Result("", "", [Figure("t", "r", [named, lines])], [], "", []))[0]["charts"]
+    assert (first["names"], second["names"]) == (["a", "b", "c"], [])
+    assert [one["slot"] for one in first["series"]] == [0, 0, 0]
+    assert [one["slot"] for one in second["series"]] == [0, 1, 2]
+
+
 def test_a_report_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.html"
     path.write_text("old")

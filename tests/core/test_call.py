@@ -98,3 +98,45 @@ def test_an_axis_of_classes_that_is_not_there_is_named(axis: int) -> None:
     with pytest.raises(lk.ShapeError) as caught:
         lk.cross_entropy(torch.zeros(2, 3), torch.zeros(2, dtype=torch.long), class_dim=axis)
     assert str(caught.value) == f'"class_dim" is {axis}, expected an axis of "input" (2, 3), in [-2, 1]'
+
+
+RAGGED = torch.tensor([0, 2, 3, 5])
+
+
+def test_a_ragged_list_of_weight_0_may_hold_anything() -> None:
+    scores, relevance = torch.tensor([1.0, 2.0, math.nan, 0.0, 1.0]), torch.tensor([1.0, 0.0, -1.0, 2.0, 0.0])
+    weight = torch.tensor([1.0, 0.0, 1.0])
+    with lk.debug():
+        value = lk.approx_ndcg_loss(scores, relevance, offsets=RAGGED, query_weight=weight)
+    assert value == lk.approx_ndcg_loss(scores[[0, 1, 3, 4]].reshape(2, 2), relevance[[0, 1, 3, 4]].reshape(2, 2))
+
+
+def test_weights_of_lists_are_not_those_of_items_even_where_there_are_as_many() -> None:
+    with pytest.raises(ValueError, match='"relevance" is -1 at index 1'):
+        lk.approx_ndcg_loss(
+            torch.zeros(3),
+            torch.tensor([1.0, -1.0, 1.0]),
+            offsets=torch.tensor([0, 2, 2, 3]),
+            query_weight=torch.tensor([1.0, 0, 1]),
+        )
+
+
+def test_offsets_that_do_not_fit_hide_nothing() -> None:
+    with pytest.raises(ValueError, match='"relevance" is -1'):
+        lk.approx_ndcg_loss(
+            torch.zeros(3), torch.tensor([1.0, -1.0, 1.0]), offsets=torch.tensor([0, 2, 9]), query_weight=torch.zeros(2)
+        )
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (2, 5, 1)])
+def test_scores_of_a_linear_layer_are_told_to_lose_their_last_axis(shape: tuple[int, ...]) -> None:
+    scores = torch.zeros(shape)
+    with pytest.raises(lk.ShapeError, match=re.escape("use scores.squeeze(-1)")):
+        lk.listnet_loss(scores, torch.zeros(shape[:-1]))
+    with pytest.raises(lk.ShapeError, match=re.escape("expected a flat batch, (T,): use scores.squeeze(-1)")):
+        lk.listnet_loss(scores, scores, offsets=torch.tensor([0, 4]))
+
+
+def test_a_relevance_of_minus_one_is_asked_whether_it_is_padding() -> None:
+    with pytest.raises(ValueError, match=r"if it is padding, losskit\.mask_from_sentinel"):
+        lk.listnet_loss(torch.zeros(1, 2), torch.tensor([[1, -1]]))

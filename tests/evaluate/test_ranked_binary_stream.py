@@ -67,6 +67,19 @@ def test_scores_of_every_dtype_and_of_several_are_compared_as_they_are(dtype: to
     assert float(metric.compute()["auc"]) == pytest.approx(float(auc(FLAT, YES)), rel=1e-13)
 
 
+@pytest.mark.parametrize("options", [{}, {"max_fpr": 0.3, "ties": "threshold"}])
+def test_a_look_at_the_state_changes_no_figure(options: dict[str, object]) -> None:
+    metric = binary([100, 300], **options)
+    before = metric.compute()
+    assert close(metric.compute(), before)
+    assert int(metric.state_dict()["yes"].sum()) == int(YES.sum())  # from here on counts are kept, not scores
+    assert close(metric.compute(), before)
+    metric.update(FLAT[:0], YES[:0])
+    assert close(metric.compute(), before)
+    metric.update(FLAT, YES)  # all once more: shares stay, but for the precision of half a tie
+    assert float(metric.compute()["auc"]) == pytest.approx(float(before["auc"]), rel=1e-12)
+
+
 def test_a_stream_takes_no_hold_of_its_inputs() -> None:
     metric, scores, target = BinaryRanking(), FLAT.clone(), YES.clone()
     metric.update(scores, target)

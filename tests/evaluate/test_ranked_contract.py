@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -246,7 +247,7 @@ def test_offsets_that_are_none_are_refused(name: str) -> None:
         ALL[name](torch.zeros(4), torch.zeros(4), offsets=torch.tensor([0, 3]))
     with pytest.raises(ValueError, match="falls from"):
         ALL[name](torch.zeros(4), torch.zeros(4), offsets=torch.tensor([0, 3, 2, 4]))
-    with pytest.raises(losskit.ShapeError, match="expected a flat batch of lists"):
+    with pytest.raises(losskit.ShapeError, match="expected a flat batch"):
         ALL[name](torch.zeros(2, 4), torch.zeros(2, 4), offsets=torch.tensor([0, 4]))
 
 
@@ -279,3 +280,21 @@ def test_values_out_of_range_are_refused() -> None:
         average_precision(torch.zeros(2), torch.zeros(2), ties="threshold", k=3)
     with pytest.raises(ValueError, match='"threshold" must be'):
         mrr(torch.zeros(2), torch.zeros(2), threshold=NAN)
+
+
+def test_a_generator_that_would_not_be_used_or_is_none_is_refused() -> None:
+    scores, relevance = torch.rand(2, 3), torch.ones(2, 3)
+    other: Any = 3
+    with pytest.raises(ValueError, match='expected ties="random"'):
+        ndcg(scores, relevance, generator=torch.Generator())
+    with pytest.raises(ValueError, match='expected ties="random"'):
+        losskit.evaluate.RankingMetrics(generator=torch.Generator())
+    with pytest.raises(TypeError, match=r"must be a torch\.Generator or None, got int"):
+        mrr(scores, relevance, ties="random", generator=other)
+
+
+def test_a_figure_has_one_name_and_the_auc_another_class() -> None:
+    with pytest.raises(ValueError, match="has 'ndcg@05'"):
+        losskit.evaluate.RankingMetrics(["ndcg@5", "ndcg@05"])
+    with pytest.raises(ValueError, match="BinaryRanking has the AUC"):
+        losskit.evaluate.RankingMetrics(["auc"])

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from losskit.evaluate.ranked import groups
 from losskit.evaluate.ranked.binary_stream import BinaryRanking
 from losskit.evaluate.ranked.graded import arp, dcg, ndcg
 from losskit.evaluate.ranked.pairs_in_order import concordance, kendall_tau
@@ -77,6 +78,54 @@ def test_ragged_batches_are_their_lists() -> None:
     metrics, offsets = RankingMetrics(EVERY), torch.arange(61) * 9
     metrics.update(S.flatten(), Y.flatten(), mask=MASK.flatten(), query_weight=WEIGHT, offsets=offsets)
     assert close(metrics.compute(), by_functions())
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 100])
+def test_lists_in_groups_of_any_size_have_their_values(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    offsets = torch.tensor([0, 0, 2, 30, 31, 31, 90, 540, 540])
+    ragged = {name: each(FLAT, Y.flatten(), offsets=offsets, reduction="none") for name, each in FUNCTIONS.items()}
+    whole, each = by_functions(), {name: of(S, Y, reduction="none") for name, of in FUNCTIONS.items()}
+    monkeypatch.setattr(groups, "_AT_ONCE", at_once)
+    assert close(by_functions(), whole)
+    assert close(over([7, 8, 8, 30]).compute(), whole)
+    for name, of in FUNCTIONS.items():
+        assert torch.allclose(of(S, Y, reduction="none"), each[name], rtol=1e-12, equal_nan=True)
+        found = of(FLAT, Y.flatten(), offsets=offsets, reduction="none")
+        assert torch.allclose(found, ragged[name], rtol=1e-12, equal_nan=True)
+
+
+def test_what_waits_is_a_copy_and_part_of_every_look_at_the_state() -> None:
+    scores, relevance, mask, weight = S.clone(), Y.clone(), MASK.clone(), WEIGHT.clone()
+    first, loaded, merged = RankingMetrics(EVERY), RankingMetrics(EVERY), RankingMetrics(EVERY)
+    first.update(scores, relevance, mask=mask, query_weight=weight)
+    for each in (scores, relevance, mask, weight):
+        each.zero_()
+    for metrics in (copy.deepcopy(first), loaded.load_state_dict(copy.deepcopy(first).state_dict()), merged.merge_state([first])):
+        assert close(metrics.compute(), by_functions())
+    assert int(first.state_dict()["lists"]) == 60
+    with pytest.raises(ValueError, match="no list"):
+        over([]).reset().compute()
+
+
+def test_batches_of_several_makes_add_up() -> None:
+    metrics = RankingMetrics(EVERY)
+    for i, dtype in enumerate((torch.float32, torch.float64, torch.int64, torch.float64)):
+        at = slice(15 * i, 15 * (i + 1))
+        metrics.update(S[at].to(dtype), Y[at].to((torch.int64, torch.float32)[i % 2]), mask=MASK[at], query_weight=WEIGHT[at])
+    assert close(metrics.compute(), by_functions())
+    metrics, ones = RankingMetrics(EVERY), torch.ones(30)
+    metrics.update(S[:30], Y[:30])
+    metrics.update(S[30:], Y[30:], query_weight=2 * ones)
+    again = RankingMetrics(EVERY)
+    again.update(S, Y, query_weight=torch.cat([ones, 2 * ones]))
+    assert close(metrics.compute(), again.compute())
+
+
+def test_the_best_order_is_exactly_one() -> None:
+    best = torch.sort(Y, descending=True).values
+    assert bool((ndcg(best.double(), best, reduction="none", empty="one") == 1).all())
+    places = -torch.arange(9.0).expand(60, 9)
+    assert bool((ndcg(places, best, k=(2, 9), reduction="none", empty="one") == 1).all())
 
 
 def test_nothing_is_an_error_and_lists_with_nothing_are_nan() -> None:

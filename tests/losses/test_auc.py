@@ -172,15 +172,16 @@ def test_ties_at_the_boundary_share_what_is_left(loss: Loss) -> None:
 
 @LOSSES
 def test_gaps_of_ten_thousand_are_finite_and_right(loss: Loss) -> None:
-    wrong = {hinge: 2e4 + 1, squared: (2e4 + 1) ** 2, logistic: 2e4}
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
         scores = torch.tensor([-1e4, 1e4], dtype=dtype, requires_grad=True)
         apart = float(scores.detach()[1] - scores.detach()[0].double())
         value = loss(scores, torch.tensor([1, 0]))
         assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-        assert float(value.detach()) == pytest.approx(wrong[loss], rel=5e-3 if dtype == torch.bfloat16 else 1e-6)
+        wrong = {hinge: apart + 1, squared: (apart + 1) ** 2, logistic: apart}
+        assert float(value.detach()) == pytest.approx(wrong[loss], rel=1e-6)
         force = 2 * (apart + 1) if loss is squared else 1.0
-        assert slope(value, scores).tolist() == pytest.approx([-force, force], rel=5e-3)
+        # a gradient has the dtype of its scores
+        assert slope(value, scores).tolist() == pytest.approx([-force, force], rel=max(1e-6, torch.finfo(dtype).eps))
         assert loss(scores, torch.tensor([0, 1])).item() == 0
 
 
@@ -226,9 +227,9 @@ def test_a_pair_at_the_margin_has_no_gradient() -> None:
     ("options", "says"),
     [
         ({"max_fpr": 0}, '"max_fpr" must be in (0, 1], got 0'),
-        ({"max_fpr": 1.5}, '"max_fpr" must be in [0, 1], got 1.5'),
+        ({"max_fpr": 1.5}, '"max_fpr" must be in (0, 1], got 1.5'),
         ({"min_tpr": 1}, '"min_tpr" must be in [0, 1), got 1'),
-        ({"min_tpr": -0.1}, '"min_tpr" must be in [0, 1], got -0.1'),
+        ({"min_tpr": -0.1}, '"min_tpr" must be in [0, 1), got -0.1'),
         ({"margin": 0}, '"margin" must be > 0, got 0'),
         ({"margin": math.inf}, '"margin" must be finite'),
     ],
@@ -262,3 +263,12 @@ def test_second_derivatives_and_compiled_gradients_are_right(loss: Loss) -> None
         got = slope(compiled(scores), scores)
         assert got.any()
         close(got, slope(value(scores), scores))
+
+
+@pytest.mark.parametrize("loss", [losskit.auc_hinge_loss, losskit.auc_squared_hinge_loss])
+@pytest.mark.parametrize("margin", [0.1, 0.001, 0.3])
+def test_a_margin_has_all_digits_of_float64(loss: Callable[..., Tensor], margin: float) -> None:
+    scores = torch.tensor([margin, 0.0, 5.0], dtype=torch.float64, requires_grad=True)
+    value = loss(scores[:2], torch.tensor([1, 0]), margin=margin)
+    assert value == 0
+    assert not torch.autograd.grad(value, scores)[0].any()

@@ -69,3 +69,10 @@ def test_a_sure_pair_keeps_its_digits() -> None:
 def test_one_negative_each_without_its_axis_is_refused() -> None:
     with pytest.raises(losskit.ShapeError, match=r'"negative" has shape \(4,\)'):
         losskit.bpr_loss(torch.zeros(4), torch.zeros(4))
+
+
+def test_a_shape_that_does_not_fit_names_both_and_the_remedy() -> None:
+    with pytest.raises(losskit.ShapeError, match=r'"positive" \(3, 1\): .*; use positive.squeeze\(-1\)'):
+        losskit.bpr_loss(torch.zeros(3, 1), torch.zeros(3, 4))
+    with pytest.raises(losskit.ShapeError, match=r"expected \(3, K\) to fit .*; use negative.unsqueeze\(-1\)"):
+        losskit.bpr_loss(torch.zeros(3), torch.zeros(3))

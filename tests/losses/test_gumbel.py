@@ -80,6 +80,26 @@ def test_ragged_lists_are_the_mean_of_many_calls_too(how: dict[str, Any]) -> Non
     assert torch.autograd.grad(value.sum(), leaf)[0].any()
 
 
+@pytest.mark.parametrize("how", [{"reduction": "none"}, {"reduction": "sum"}, {}, {"normalizer": 7.0}], ids=str)
+def test_ragged_lists_are_padded_lists_where_the_samples_do_not_weigh_the_same(how: dict[str, Any]) -> None:
+    """With a topk every sample has pairs of its own: its mean is not to be averaged again."""
+    scores, relevance, options = lists()
+    mask, pooled = options["mask"], {"topk": 1, "pair_reduction": "pooled", **how}
+    offsets = torch.tensor([0, 6, 10, 15, 21])
+    drawn = noise(4, 6)
+    found: list[Tensor] = []
+    for given in ({"mask": mask}, {"offsets": offsets}):
+        leaf = scores.clone().requires_grad_()
+        module: Any = gumbel(losskit.pairwise_logistic_loss, samples=SAMPLES)
+        noisy = leaf + drawn
+        module._noisy = lambda _, noisy=noisy, ragged="offsets" in given: noisy[:, mask] if ragged else noisy
+        value = module(*(t[mask] if "offsets" in given else t for t in (leaf, relevance)), **given, **pooled)
+        found += [value, torch.autograd.grad(value.sum(), leaf)[0]]
+    assert found[1].any()
+    for padded, ragged in zip(found[:2], found[2:], strict=True):
+        torch.testing.assert_close(ragged, padded, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("ragged", [False, True])
 def test_parts_are_those_of_one_call(ragged: bool) -> None:
     """The weight is that of the lists, not of the samples, so that parts add up with those of other losses."""
@@ -190,3 +210,11 @@ def test_every_ranking_loss_can_have_noise(name: str) -> None:
         value = noisy(scores, *rest, **case.options, reduction=reduction)
         wanted = by_calls(card.function, scores, *rest, **case.options, reduction=reduction)
         torch.testing.assert_close(value, wanted, rtol=1e-12, atol=1e-12)
+
+
+THREE: Any = 3
+
+
+def test_a_generator_that_is_none_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match=r'"generator" must be a torch\.Generator or None, got int'):
+        losskit.gumbel(losskit.listnet_loss, generator=THREE)

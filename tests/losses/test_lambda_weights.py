@@ -263,7 +263,7 @@ def test_vectors_compile_and_map(weight: LambdaWeight) -> None:
 
 @pytest.mark.parametrize("weight", [DeltaNDCG(), NDCGLoss2(), NDCGLoss2PlusPlus(), ARP()], ids=repr)
 def test_a_negative_grade_is_refused_where_a_gain_is_needed_and_nan_where_nobody_can_look(weight: LambdaWeight) -> None:
-    with pytest.raises(ValueError, match=r'"relevance" is -1 at index \(0, 1\), expected >= 0 for ' + type(weight).__name__):
+    with pytest.raises(ValueError, match=r'^"relevance" is -1, expected >= 0 for ' + type(weight).__name__):
         weights(weight, [0.0, 1.0], [1.0, -1.0])
     s, y = torch.zeros(2, 2, dtype=torch.float64), torch.tensor([[1.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
     gain = torch.func.vmap(lambda s, y: weight.vectors(s[None], y[None], torch.ones(1, 2, dtype=torch.bool)).gain[0])(s, y)

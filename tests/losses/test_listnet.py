@@ -67,8 +67,8 @@ def test_value_and_gradient_are_those_of_the_definition(options: dict[str, Any],
         assert slope.any() == (size > 1 and bool(wants.any()))
 
 
-def test_pads_do_not_reach_far_negative_scores() -> None:
-    """D7: TF-Ranking's pads score log(1e-10) = -23.03, which beats -30 and -31: 6.975 instead of ln(1 + 1/e)."""
+def test_d7_pads_do_not_reach_far_negative_scores() -> None:
+    """TF-Ranking's pads score log(1e-10) = -23.03, which beats -30 and -31: 6.975 instead of ln(1 + 1/e)."""
     scores, relevance = torch.tensor([[-30.0, -31.0]]), torch.tensor([[1.0, 0.0]])
     for pads in range(4):
         more = torch.zeros(1, pads)
@@ -83,6 +83,14 @@ def test_a_list_that_is_nearly_sure_keeps_its_tail_in_float32() -> None:
     tail = math.exp(-40) + math.exp(-39)
     assert value.item() == pytest.approx(tail, rel=1e-6, abs=0)
     assert gradient(value, scores)[0].tolist() == pytest.approx([-tail, math.exp(-40), math.exp(-39)], rel=1e-6, abs=0)
+
+
+def test_a_loss_of_nothing_has_no_sign() -> None:
+    options: list[dict[str, Any]] = [{}, {"target": "raw"}, {"target": "softmax", "temperature": 1e-3}]
+    for given in options:
+        value = listnet_loss(torch.tensor([[1000.0, 0.0]]), torch.tensor([[1.0, 0.0]]), reduction="none", **given)
+        assert value.tolist() == [0.0]
+        assert not value.signbit().any(), given
 
 
 def test_every_list_counts_the_same_by_default_and_by_its_relevance_with_raw() -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from laws import LAWS
 from losskit.core.card import CATALOGUE
-from losskit.losses.lambda_weights import DeltaNDCG, LambdaWeight, NDCGLoss2, NDCGLoss2PlusPlus
+from losskit.losses.lambda_weights import DeltaMAP, DeltaNDCG, LambdaWeight, NDCGLoss2, NDCGLoss2PlusPlus
+from losskit.losses.pairwise_hinge import pairwise_hinge_loss
 from losskit.losses.pairwise_logistic import pairwise_logistic_loss, pairwise_soft_zero_one_loss
 
 Loss = Callable[..., Tensor]
@@ -120,6 +121,17 @@ def test_d9_tensorflow_ranking_359_padding_changes_nothing(loss: Loss, options: 
     torch.testing.assert_close(padded, torch.stack(alone) * torch.tensor([1.0, 2.0 if "pair_reduction" in options else 1.0]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_d10_a_pair_of_neighbours_100_on_the_wrong_side_costs_100_of_its_weight(dtype: torch.dtype) -> None:
+    """pytorchltr's log2(1 + e^100) is inf."""
+    scores = torch.tensor([0.0, 100.0], dtype=dtype, requires_grad=True)
+    value = pairwise_logistic_loss(scores, torch.tensor([1.0, 0.0]), lambda_weight=NDCGLoss2())
+    neighbours = 1 - 1 / math.log2(3)
+    assert value.item() == pytest.approx(100 * neighbours, rel=1e-6)
+    (slope,) = torch.autograd.grad(value, scores)
+    assert slope.tolist() == pytest.approx([-neighbours, neighbours], rel=max(1e-6, torch.finfo(dtype).eps))
+
+
 def test_lightgbm_3420_a_relevant_item_below_the_top_is_still_pulled_up() -> None:
     scores = torch.tensor([3.0, 2.0, 1.0, 0.0]).requires_grad_()
     loss = pairwise_logistic_loss(scores, torch.tensor([0.0, 0.0, 0.0, 1.0]), topk=1)
@@ -155,8 +167,8 @@ def test_far_apart_the_soft_count_is_one_less_auc() -> None:
     assert pairwise_soft_zero_one_loss(1000 * s, grades).item() == pytest.approx(wrong, rel=1e-12)
 
 
-@pytest.mark.parametrize("weight", [DeltaNDCG(k=3), NDCGLoss2()])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("weight", [DeltaNDCG(k=3), NDCGLoss2(), DeltaMAP()])
+@pytest.mark.parametrize("loss", [*LOSSES, pairwise_hinge_loss])
 @pytest.mark.parametrize(
     "law",
     [

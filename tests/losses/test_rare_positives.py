@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from losskit.core.domain import Sizes
-from losskit.losses.rare_positives import SIDES, Binary, hardest, one_value, sides
+from losskit.core.domain import Binary, Sizes
+from losskit.losses.rare_positives import SIDES, hardest, one_value, sides
 
 
 def test_a_sample_is_on_one_side_with_its_weight() -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import losskit
-from losskit.losses.unique_softmax import _gains, unique_softmax_loss
+from losskit.losses.gains import gains
+from losskit.losses.unique_softmax import UniqueSoftmaxLoss, unique_softmax_loss
 
 
 def drawn(size: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -21,10 +22,10 @@ def drawn(size: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return scores.round() if seed % 2 else scores, relevance, weight
 
 
-def by_pairs(scores: Tensor, relevance: Tensor, weight: Tensor, gain: str) -> Tensor:
+def by_pairs(scores: Tensor, relevance: Tensor, weight: Tensor, normalize: bool) -> Tensor:
     """sum_i w_i g_i (logsumexp over i and all j with y_j < y_i, minus s_i) of one list."""
     y, w, total = relevance.tolist(), weight.tolist(), scores.sum() * 0
-    largest = max((2**grade - 1 for grade in y), default=0) if gain == "scaled" else 1
+    largest = max((2**grade - 1 for grade in y), default=0) if normalize else 1
     for i, grade in enumerate(y):
         among = [scores[i], *(scores[j] for j in range(len(y)) if y[j] < grade)]
         total = total + w[i] * (2**grade - 1) / (largest or 1) * (torch.stack(among).logsumexp(0) - scores[i])
@@ -36,12 +37,12 @@ def gradient(value: Tensor, leaf: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 7, 50])
-@pytest.mark.parametrize("gain", ["scaled", "raw"])
-def test_value_and_gradient_are_those_of_the_definition(gain: Any, size: int) -> None:
+@pytest.mark.parametrize("normalize", [True, False])
+def test_value_and_gradient_are_those_of_the_definition(normalize: bool, size: int) -> None:
     for seed in range(5):
         scores, relevance, weight = drawn(size, seed)
         leaf = scores.clone().requires_grad_()
-        wanted = by_pairs(leaf, relevance, weight, gain)
+        wanted = by_pairs(leaf, relevance, weight, normalize)
         slope = gradient(wanted, leaf)
         mask = torch.arange(2 * size) % 2 == 0
         padded = [torch.full((2 * size,), math.nan, dtype=torch.float64) for _ in range(3)]
@@ -49,8 +50,8 @@ def test_value_and_gradient_are_those_of_the_definition(gain: Any, size: int) ->
             full[mask] = given
         among_pads = padded[0].clone().requires_grad_()
         for value, x, seen in (
-            (unique_softmax_loss(leaf, relevance, weight=weight, gain=gain), leaf, slice(None)),
-            (unique_softmax_loss(among_pads, padded[1], weight=padded[2], mask=mask, gain=gain), among_pads, mask),
+            (unique_softmax_loss(leaf, relevance, weight=weight, normalize=normalize), leaf, slice(None)),
+            (unique_softmax_loss(among_pads, padded[1], weight=padded[2], mask=mask, normalize=normalize), among_pads, mask),
         ):
             assert value.item() == pytest.approx(wanted.item(), rel=1e-12, abs=1e-12)
             found = gradient(value, x)
@@ -94,17 +95,17 @@ def test_float32_gradients_are_those_of_float64_at_any_spread() -> None:
         scores, relevance, _ = drawn(60, 2)
         single = (spread * scores).float().requires_grad_()
         double = single.detach().double().requires_grad_()
-        exact = gradient(by_pairs(double, relevance, torch.ones(60), "scaled"), double)
+        exact = gradient(by_pairs(double, relevance, torch.ones(60), True), double)
         found = gradient(unique_softmax_loss(single, relevance), single)
         assert exact.abs().max() > 0.5
         assert (found - exact).abs().max() < 1e-6 * exact.abs().max()
 
 
-def test_scaled_gains_are_finite_for_any_grade_and_those_of_the_raw_ones() -> None:
+def test_normal_gains_are_finite_for_any_grade_and_in_proportion_to_the_others() -> None:
     grades = torch.tensor([[0.0, 1.0, 2.0, 4.0], [1e-12, 0.0, 0.0, 0.0], [1000.0, 999.0, 998.0, 0.0]], dtype=torch.float64)
     wanted = [[0.0, 1 / 15, 3 / 15, 1.0], [1.0, 0.0, 0.0, 0.0], [1.0, 0.5, 0.25, 0.0]]
-    assert _gains(grades, "scaled").tolist() == [pytest.approx(row, rel=1e-12) for row in wanted]
-    assert _gains(grades[:1], "raw")[0].tolist() == pytest.approx([0.0, 1.0, 3.0, 15.0], rel=1e-12)
+    assert gains(grades, normalize=True).tolist() == [pytest.approx(row, rel=1e-12) for row in wanted]
+    assert gains(grades[:1], normalize=False)[0].tolist() == pytest.approx([0.0, 1.0, 3.0, 15.0], rel=1e-12)
     scores = torch.zeros(1, 4, requires_grad=True)
     value = unique_softmax_loss(scores, 100 * grades[2:])
     assert value.item() == pytest.approx(math.log(4), rel=1e-6)
@@ -126,8 +127,9 @@ def test_second_derivatives_are_right() -> None:
 
 def test_options_are_checked() -> None:
     scores, relevance = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
-    with pytest.raises(ValueError, match='"gain" must be'):
-        unique_softmax_loss(scores, relevance, gain="exponential")
+    wrong: Any = "scaled"
+    with pytest.raises(ValueError, match='"normalize" must be'):
+        UniqueSoftmaxLoss(normalize=wrong)(scores, relevance)
     with pytest.raises(ValueError, match='"relevance" is -1'):
         unique_softmax_loss(scores, -relevance)
 
@@ -135,5 +137,5 @@ def test_options_are_checked() -> None:
 def test_chance_counts_who_is_below() -> None:
     relevance = torch.tensor([[2.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
     assert losskit.reference("unique_softmax_loss", relevance=relevance).chance == pytest.approx(math.log(3) + math.log(2) / 3)
-    raw = losskit.reference("unique_softmax_loss", relevance=relevance, gain="raw")
+    raw = losskit.reference("unique_softmax_loss", relevance=relevance, normalize=False)
     assert raw == (pytest.approx(3 * math.log(3) + math.log(2)), None, 0.0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from losskit import cross_entropy, focal_loss
+from losskit.ops.first_order import Found, by_list, lean
 
 SCORES, LABELS = torch.randn(64, 50, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 50
 SOFT = torch.rand(64, 50, generator=torch.Generator().manual_seed(1)).softmax(-1)
@@ -75,3 +76,49 @@ def test_a_checkpoint_keeps_no_row_of_scores() -> None:
     assert inside == [64, 64]
     assert input.grad is not None
     assert torch.equal(input.grad, wanted.grad)
+
+
+class Doubled:
+    """Twice the sum of each list, and which of the two ways was taken."""
+
+    def __init__(self) -> None:
+        self.ways: list[str] = []
+
+    def formula(self, input: Tensor, weight: Tensor) -> Tensor:
+        self.ways.append("formula")
+        return 2 * (input * weight).sum(-1)
+
+    def kernel(self, input: Tensor, weight: Tensor) -> Found:
+        self.ways.append("kernel")
+        return 2 * (input * weight).sum(-1), (2 * weight,), by_list
+
+
+LISTS, WEIGHTS = torch.arange(6.0).view(2, 3), torch.tensor([[1.0, 2.0, 3.0], [1.0, 0.0, 1.0]])
+
+
+def test_no_dense_formula_runs_for_a_value_alone() -> None:
+    both = Doubled()
+    wanted = LISTS.clone().requires_grad_()
+    with torch.no_grad():
+        assert lean(both.formula, both.kernel, wanted, WEIGHTS).tolist() == [16.0, 16.0]
+    value = lean(both.formula, both.kernel, LISTS, WEIGHTS)
+    assert both.ways == ["kernel", "kernel"]
+    assert not value.requires_grad
+
+
+def test_a_dense_formula_runs_for_second_derivatives_and_for_other_gradients() -> None:
+    both, wanted = Doubled(), LISTS.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(lean(both.formula, both.kernel, wanted, WEIGHTS).sum(), wanted)
+    assert torch.equal(slope, 2 * WEIGHTS)
+    assert both.ways == ["kernel"]
+    assert torch.equal(torch.vmap(lambda x, w: lean(both.formula, both.kernel, x, w))(LISTS, WEIGHTS), torch.tensor([16.0, 16.0]))
+    weight = WEIGHTS.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(lean(both.formula, both.kernel, LISTS, weight).sum(), weight)
+    assert torch.equal(slope, 2 * LISTS)
+    assert both.ways == ["kernel", "formula", "formula"]
+
+
+def test_the_gradient_of_a_list_multiplies_its_slope() -> None:
+    found = by_list(torch.tensor([2.0, -1.0], dtype=torch.float64), WEIGHTS)
+    assert found.dtype == torch.float32
+    assert found.tolist() == [[2.0, 4.0, 6.0], [-1.0, 0.0, -1.0]]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import torch
+from largest import Largest
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from losskit.losses.lambda_weights import DeltaMAP, DeltaNDCG, LabelDifference, LambdaWeight, NDCGLoss2
 from losskit.ops import hinge_pairs as module
@@ -266,19 +267,6 @@ def test_it_goes_through_vmap_and_the_compiler(power: int) -> None:
     assert slope.any()
 
 
-class Largest(TorchDispatchMode):
-    """The most elements that any tensor had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return out
-
-
 @pytest.mark.parametrize("kind", LAMBDAS.values(), ids=LAMBDAS)
 def test_nothing_is_larger_than_a_long_list(kind: LambdaWeight | None) -> None:
     given = drawn(1000, 5, lists=1)
@@ -290,6 +278,16 @@ def test_nothing_is_larger_than_a_long_list(kind: LambdaWeight | None) -> None:
     with Largest() as largest:
         assert found(given, 1.0, 2, None, half=True)[1].any()
     assert largest.elements <= 2001
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_value_alone_needs_no_table_of_all_lists(half: bool) -> None:
+    given = drawn(50, 5, lists=200)
+    sums = tied_hinge if half else functools.partial(hinge_pairs, lam=None)
+    with torch.no_grad(), Largest() as largest:
+        value = sums(*given, margin=1.0, power=1)
+    assert value.any()
+    assert largest.elements <= max(200 * 50, 2**16 * torch.get_num_threads())
 
 
 def test_weights_by_the_distance_of_places_are_refused() -> None:

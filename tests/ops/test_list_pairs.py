@@ -88,6 +88,19 @@ def test_what_sorting_can_do_goes_through_no_tile(
     assert taken == [way]
 
 
+@pytest.mark.parametrize("form", ["logistic", "soft_zero_one"])
+def test_long_lists_of_few_grades_go_through_no_tile(monkeypatch: pytest.MonkeyPatch, form: Form) -> None:
+    call = drawn(2, 3000, form, weighted=True, half=True, spread=0.3)
+    wanted = list_pairs.swept(call)
+    monkeypatch.setattr(list_pairs, "swept", None)
+    scores = call.scores.clone().requires_grad_()
+    found = summed(call, scores)
+    (slope,) = torch.autograd.grad(found.sum(), scores)
+    assert slope.any()
+    torch.testing.assert_close(found, wanted.value, rtol=1e-12, atol=0)
+    torch.testing.assert_close(slope, wanted.gradient, rtol=1e-12, atol=1e-12 * float(wanted.gradient.abs().sum()))
+
+
 @pytest.mark.parametrize("options", [{}, {"half": True, "weighted": True}, {"topk": 2}, {"lam": "both"}])
 def test_derivatives_are_those_of_the_value(options: dict[str, Any]) -> None:
     for form in ("logistic", "soft_zero_one"):

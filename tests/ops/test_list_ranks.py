@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise, permutations
 
 import pytest
 import torch
@@ -11,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from losskit.ops.list_ranks import mean_over_ties, order, places, runs
+from losskit.ops import list_ranks
+from losskit.ops.list_ranks import begins, order, places, runs, valid_first
 
 NUMBERS = st.floats(width=32, allow_nan=False, allow_subnormal=True)
 
@@ -21,6 +21,22 @@ NUMBERS = st.floats(width=32, allow_nan=False, allow_subnormal=True)
 def test_the_order_is_that_of_a_stable_sort(numbers: list[float], double: bool, descending: bool) -> None:
     key = torch.tensor(numbers, dtype=torch.float64 if double else torch.float32)
     assert torch.equal(order(key, descending=descending), key.argsort(descending=descending, stable=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+@pytest.mark.parametrize("descending", [False, True])
+def test_long_rows_are_ordered_one_by_one(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, descending: bool) -> None:
+    monkeypatch.setattr(list_ranks, "_RADIX", 5)
+    for shape in ((1, 30), (2, 3, 30), (0, 30), (30,)):
+        key = (3 * torch.randn(shape, generator=torch.Generator().manual_seed(0))).round().to(dtype)
+        assert torch.equal(order(key, descending=descending), key.argsort(dim=-1, descending=descending, stable=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8])
+def test_the_ends_of_whole_numbers_are_ordered(dtype: torch.dtype) -> None:
+    ends = torch.iinfo(dtype)
+    key = torch.tensor([0, ends.min, ends.max, ends.min, 1], dtype=dtype)
+    assert order(key, descending=True).tolist() == [2, 4, 0, 1, 3]
 
 
 def test_zeros_of_both_signs_tie_and_nan_comes_last() -> None:
@@ -72,18 +88,19 @@ def test_places_count_what_scores_higher_and_what_scores_the_same(items: list[tu
 def test_a_list_without_items_has_no_places() -> None:
     at = places(torch.zeros(2, 0), torch.zeros(2, 0, dtype=torch.bool))
     assert at.above.shape == at.tied.shape == (2, 0)
-    assert mean_over_ties(torch.zeros(0), at).shape == (2, 0)
 
 
-def test_the_mean_over_ties_is_the_mean_over_all_orders() -> None:
-    scores = torch.tensor([[3.0, 1.0, 1.0, 2.0, 1.0]], dtype=torch.float64)
-    table = torch.tensor([1.0, 0.6, 0.5, 0.4, 0.3], dtype=torch.float64)
-    found = mean_over_ties(table, places(scores, torch.ones(1, 5, dtype=torch.bool)))
-    total = torch.zeros(5, dtype=torch.float64)
-    orders = [p for p in permutations(range(5)) if all(scores[0, a] >= scores[0, b] for a, b in pairwise(p))]
-    for one in orders:
-        total[list(one)] += table
-    torch.testing.assert_close(found[0], total / len(orders), rtol=1e-15, atol=0)
+def test_a_run_begins_where_any_key_changes() -> None:
+    one, other = torch.tensor([[1.0, 1.0, 1.0, math.nan, math.nan]]), torch.tensor([[0, 0, 2, 2, 2]])
+    assert begins(one).tolist() == [[True, False, False, True, True]]
+    assert begins(other).tolist() == [[True, False, True, False, False]]
+    assert begins(one[0], other[0]).tolist() == [True, False, True, True, True]
+    assert begins(one[:, :0], other[:, :0]).shape == (1, 0)
+
+
+def test_what_is_not_valid_goes_behind_in_the_same_order() -> None:
+    at, valid = torch.tensor([[3, 1, 0, 2]]), torch.tensor([[True, False, True, False]])
+    assert valid_first(at, valid).tolist() == [[0, 2, 3, 1]]
 
 
 def test_runs_say_where_each_place_begins_and_ends() -> None:

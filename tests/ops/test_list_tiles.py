@@ -11,6 +11,7 @@ from list_pair_loops import FORMS, LAMBDAS, drawn, looped, widened
 from torch import Tensor
 
 from losskit.ops import list_tiles
+from losskit.ops.lambda_pairs import Lambda
 from losskit.ops.list_tile_forms import Form, Room
 from losskit.ops.list_tiles import Call, swept
 
@@ -70,6 +71,25 @@ def test_scores_far_apart(form: Form, spread: float, dtype: torch.dtype) -> None
     for options in ({}, {"half": True}, {"lam": "place"}):
         call = drawn(2, 12, form, spread=spread, **options)
         agree(call._replace(scores=call.scores.to(dtype)), 1e-12 if dtype == torch.float64 else 1e-6)
+
+
+@pytest.mark.parametrize("offset", [1.7e9, -1.7e9])
+def test_gains_and_grades_with_a_large_offset_keep_their_differences(offset: float) -> None:
+    for lam in LAMBDAS:
+        call = drawn(2, 12, lam=lam)
+        assert call.lam is not None
+        agree(call._replace(scores=call.scores.float(), lam=call.lam._replace(gain=call.lam.gain + offset)), 1e-6)
+    for form in FORMS:
+        call = drawn(2, 12, form)
+        agree(call._replace(scores=call.scores.float(), relevance=call.relevance + offset), 1e-6)
+
+
+def test_small_gains_keep_their_digits_beside_a_large_one() -> None:
+    """In the middle between 0 and 2^40 float32 has no 1; the item of the large gain is far ahead, and adds nothing."""
+    call = whole(torch.tensor([[0.5, 0.25, 1e4]]), torch.tensor([[1, 0, 2]]))
+    found = swept(call._replace(lam=Lambda(torch.tensor([[1.0, 0.0, 2.0**40]]).double())))
+    assert found.value.item() == pytest.approx(math.log1p(math.exp(-0.25)), rel=1e-6)
+    assert found.gradient[0].tolist() == pytest.approx([-1 / (1 + math.exp(0.25)), 1 / (1 + math.exp(0.25)), 0], rel=1e-6)
 
 
 def test_one_pair_far_on_the_wrong_side() -> None:
@@ -184,10 +204,23 @@ def test_what_is_not_there_is_in_no_pair() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"half": True}, {"topk": 4, "half": True}, {"lam": "both"}])
 def test_where_nothing_asks_the_device_every_pair_is_looked_at(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
-    def everything(rows: list_tiles.Items, cols: list_tiles.Items, tied: bool) -> list_tiles._Bounds:
+    def everything(rows: list_tiles.Sorted, cols: list_tiles.Sorted, tied: bool) -> list_tiles._Bounds:
         height, width = rows.depth.shape[1], cols.depth.shape[1]
         return list_tiles._Bounds([0] * height, [width] * height, [width] * height)
 
     monkeypatch.setattr(list_tiles, "_bounds", everything)
     for form in FORMS:
         agree(drawn(3, 17, form, weighted=True, **options))
+
+
+@pytest.mark.parametrize("outlier", [-1e9, 1e9, -1e4, -79.0])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_score_far_out_takes_no_digit_of_the_others(form: Form, outlier: float) -> None:
+    near = torch.tensor([[0.3, 0.7, 0.1, outlier]])
+    relevance = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    if form == "exponential" and outlier > 0:
+        return  # infinite
+    single, double = (swept(whole(s, relevance, form, margin=1.0)) for s in (near, near.double()))
+    largest = double.gradient.abs().max()
+    torch.testing.assert_close(single.value.double(), double.value, rtol=3e-7, atol=0)
+    torch.testing.assert_close(single.gradient.double() / largest, double.gradient / largest, rtol=0, atol=3e-7)

@@ -43,6 +43,15 @@ def test_scores_of_any_spread_have_the_sums_of_all_pairs(spread: float, offset: 
     agree(scores + offset, positive, negative)
 
 
+@pytest.mark.parametrize("outlier", [-1e30, -1e17, 1e17, 1e30])
+@pytest.mark.parametrize("good", [True, False])
+def test_an_outlier_takes_no_digits_from_the_others(outlier: float, good: bool) -> None:
+    scores, positive, negative = drawn(300, 0.3, 60.0)
+    scores[0] = outlier
+    positive[0], negative[0] = float(good), float(not good)
+    agree(scores, positive, negative)
+
+
 @pytest.mark.parametrize("gap", [-700.0, -43.0, -41.5, -41.0, -40.5, 0.0, 5.0, 36.0, 41.0, 200.0, 700.0])
 def test_classes_that_are_apart_keep_the_digits_of_what_little_is_left(gap: float) -> None:
     scores, positive, negative = drawn(200, 0.5, 0.7)
@@ -125,6 +134,10 @@ def test_many_scores_compile_as_one_graph_and_are_mapped() -> None:
 
 
 def test_equal_scores_cost_ln_2_a_pair() -> None:
-    scores, positive, negative = drawn(5000, 0.1, 0.0)
-    value = binary_logistic(scores.requires_grad_(), positive, negative)
-    assert float(value.detach()) == pytest.approx(float(positive.sum() * negative.sum()) * math.log(2), rel=1e-13)
+    """Also where a plain running sum of as many numbers is 1e-11 off."""
+    for size in (5000, 1_000_000):
+        scores = torch.full((size,), 0.3, dtype=torch.float64)
+        positive = 0.1 * (torch.arange(size) % 10 == 0).double()
+        negative = 0.1 * (torch.arange(size) % 10 != 0).double()
+        value = binary_logistic(scores.requires_grad_(), positive, negative)
+        assert float(value.detach()) == pytest.approx(0.01 * (size // 10) * (size * 9 // 10) * math.log(2), rel=1e-13)

@@ -207,3 +207,14 @@ def test_a_long_list_is_no_matrix_of_pairs() -> None:
         assert value.item() == pytest.approx(wanted, rel=1e-10)
         (slope,) = torch.autograd.grad(value.sum(), scores)
         assert slope.any()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_grades_with_a_large_offset_take_no_digit_from_the_scores(weighted: bool) -> None:
+    scores, relevance, valid, weight = lists(7, masked=True)
+    moved = torch.where(valid, relevance + 1.7e9, 0)
+    weights = weight if weighted else None
+    found, wanted = (value_and_slope(mse_pairs, scores, y, valid, weights) for y in (moved, relevance))
+    for mine, true in zip(found, wanted, strict=True):
+        same(mine, true)
+        assert true.any()

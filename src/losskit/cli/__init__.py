@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import io
 import json
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,16 @@ _END = """examples:
 
 exit codes: 0 fine, 1 a check or a gate failed, 2 wrong use, 130 interrupted; of perplexity
 also 3 data, 4 model, 5 not finite (losskit perplexity --help)"""
+
+
+def _matched(depth: int) -> str:
+    """Text whose parentheses match."""
+    return rf"[^()]*(?:\({_matched(depth - 1)}\)[^()]*)*" if depth else r"[^()]*"
+
+
+# of a formula in Unicode: what may be between parentheses, and one number or letter with what hangs on it
+_GROUPED = _matched(5)
+_SYMBOL = rf"\[[^]()]*\]|√?\|?(?:\d+(?:\.\d+)?|[A-Z]+|[^\W\d_])(?:['²\u0300-\u036f]|[_^](?:[\w+*-]|\({_GROUPED}\)))*\|?²?"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,41 +123,60 @@ def _show(arguments: argparse.Namespace) -> int:
 
     cards, name = _cards(), arguments.name
     if name not in cards:
-        near = difflib.get_close_matches(name, cards, n=3, cutoff=0.4)
-        raise ValueError(
-            f"no loss is called {name!r}" + (f": did you mean {' or '.join(near)}?" if near else "; losskit list names them all")
-        )
+        raise ValueError(_unknown(name, cards))
     card = cards[name]
     if arguments.json:
         drawn = curve(card)
         picture = {"axis": drawn.axis, "x": drawn.x.tolist(), "value": drawn.value.tolist(), "gradient": drawn.gradient.tolist()}
-        facts = {
-            "name": name,
-            "task": card.task,
-            "summary": card.summary,
-            "module": card.module.__name__,
-            "laws": sorted(card.laws),
-        }
-        print(
-            json.dumps(
-                {
-                    **facts,
-                    **{k.lower().replace(" ", "_"): v for k, v in card.sections.items()},
-                    "levels": _levels(card),
-                    "curve": picture,
-                },
-                indent=2,
-            )
-        )
+        facts = {"name": name, "task": card.task, "summary": card.summary, "module": card.module.__name__}
+        facts |= {"laws": sorted(card.laws), **{k.lower().replace(" ", "_"): v for k, v in card.sections.items()}}
+        print(json.dumps({**facts, "levels": _levels(card), "curve": picture}, indent=2))
         return 0
     _print_card(card)
     return 0
 
 
+def _unknown(name: str, cards: Mapping[str, Any]) -> str:
+    """What to say to a name that is no loss: which are called nearly so, what else has the name, or which losses speak of it."""
+    import losskit
+
+    asked, none = re.sub(r"[\s-]+", "_", name.strip().lower()), f"no loss is called {name!r}"
+    called = {spelt.lower(): loss for loss, card in cards.items() for spelt in (card.module.__name__, loss)}
+
+    def like(cutoff: float) -> list[str]:
+        return list(dict.fromkeys(called[key] for key in difflib.get_close_matches(asked, called, n=3, cutoff=cutoff)))
+
+    spaces = {"losskit": losskit, "losskit.evaluate": losskit.evaluate}
+    public = [f"{space}.{known}" for space, module in spaces.items() for known in module.__all__ if known.lower() == asked]
+    spoken = _spoken(name.strip(), cards)
+    if public and asked not in called:
+        use = f"; losskit show {_either(spoken)} speaks of it" if 0 < len(spoken) < 10 else ""
+        return f"{none}: it is another public name, help({public[0]}) explains it{use}"
+    inside = sorted(dict.fromkeys(loss for key, loss in called.items() if len(asked) > 2 and asked in key), key=len)
+    if near := like(0.8) or inside:
+        return f"{none}: did you mean {_either(near)}?"
+    if spoken:
+        return f"{none}, but losskit show {_either(spoken)} speaks of it"
+    return f"{none}: did you mean {_either(near)}?" if (near := like(0.6)) else f"{none}; losskit list names them all"
+
+
+def _spoken(asked: str, cards: Mapping[str, Any]) -> list[str]:
+    """The losses whose text has a word that begins so, first those that say it in their summary."""
+    if len(asked) < 3:
+        return []
+    word = re.compile(rf"(?<![^\W_]){re.escape(asked)}", re.IGNORECASE)
+    summaries = [loss for loss, card in cards.items() if word.search(card.summary)]
+    return list(dict.fromkeys([*summaries, *(loss for loss, card in cards.items() if word.search(card.function.__doc__ or ""))]))
+
+
+def _either(names: Sequence[str]) -> str:
+    """One of the names; of many, the first three and how many there are beside them."""
+    shown = [*names[:3], f"{len(names) - 3} more"] if len(names) > 4 else list(names)
+    return " or ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+
+
 def _levels(card: Any) -> dict[str, Any]:
     """The reference numbers for ten classes, or as far as no data is needed."""
-    import inspect
-
     import losskit
 
     from ..core.domain import ClassIndex
@@ -168,11 +199,12 @@ def _print_card(card: Any) -> None:
     console = _console()
     console.print(f"[bold]{card.name}[/bold]  {card.module.__name__}  ({card.task})")
     console.print(escape(card.summary) + "\n")
+    _code(console, "Signature", _signature(card))
     for heading, text in card.sections.items():
         if heading == "Example":
             continue
         console.print(f"[bold]{heading}[/bold]")
-        text = plain(text) if heading in ("Formula", "Gradient") else text
+        text = _lighter(plain(text)) if heading in ("Formula", "Gradient") else text
         for line in _paragraphs(text) if heading == "Args" else [" ".join(text.split())]:
             console.print(Padding(escape(line), (0, 0, 0, 2)), highlight=False)
     levels = _levels(card)
@@ -186,10 +218,41 @@ def _print_card(card: Any) -> None:
             + ", ".join("ten equal classes" if k == "prior" and isinstance(v, list) else f"{k}={v}" for k, v in facts.items())
         )
         console.print(f"[bold]Numbers to expect[/bold]\n  {', '.join(said)}{given}", highlight=False)
-    console.print("[bold]Example[/bold]")
-    console.print(Padding(escape("import losskit, torch\n" + card.sections["Example"]), (0, 0, 0, 2)), highlight=False)
+    example = card.sections["Example"]
+    needed = "torch, losskit, math" if "math." in example else "torch, losskit"
+    _code(console, "Example", f">>> import {needed}\n{example}")
     console.print()
     console.print(plot(curve(card), width=min(console.width, 84)), highlight=False, markup=False)
+
+
+def _code(console: Any, heading: str, text: str) -> None:
+    """Lines as they are, however long: a line that is broken cannot be pasted."""
+    console.print(f"[bold]{heading}[/bold]")
+    for line in text.splitlines():
+        console.print(f"  {line}".rstrip(), soft_wrap=True, highlight=False, markup=False)
+
+
+def _signature(card: Any) -> str:
+    """The tensors in a line, then every option in a line with its default."""
+
+    def option(parameter: inspect.Parameter, equals: str = "=") -> str:
+        value = parameter.default
+        spelt = json.dumps(value) if isinstance(value, str) else repr(value)
+        return parameter.name if value is parameter.empty else f"{parameter.name}{equals}{spelt}"
+
+    every = inspect.signature(card.function).parameters.values()
+    tensors = [option(one) for one in every if one.kind is not one.KEYWORD_ONLY]
+    options = [option(one, " = ") for one in every if one.kind is one.KEYWORD_ONLY]
+    return "\n".join([f"losskit.{card.name}(", f"    {', '.join([*tensors, '*'])},", *(f"    {one}," for one in options), ")"])
+
+
+def _lighter(formula: str) -> str:
+    """Without parentheses that group nothing: ((1)/(n)) is (1/n), e^((x)) is e^(x), but x_((k)) means something else."""
+    for _ in range(4):  # parentheses in parentheses
+        formula = re.sub(rf"(?<!_)\(\(({_GROUPED})\)\)", r"(\1)", formula)
+        formula = re.sub(rf"\(\(({_SYMBOL})\)/", r"(\1/", formula)
+        formula = re.sub(rf"/\(({_SYMBOL})\)\)", r"/\1)", formula)
+    return formula
 
 
 def _paragraphs(text: str) -> list[str]:

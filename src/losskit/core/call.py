@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .check import ShapeError, class_error, debugging, first_place, peek, shape_text
 from .domain import ClassIndex, Domain, Interval, Sizes
+from .list_domain import Relevance
 
 __all__ = ["verify", "whole_number"]
 
@@ -112,25 +113,50 @@ def _misfit(name: str, domain: Domain, value: Tensor, sizes: Sizes, given: Mappi
     if all(domain.axes) and not -len(got) <= class_dim < len(got) and len(got) > 1:
         return ShapeError(f'"class_dim" is {class_dim}, expected an axis of "{name}" {got}, in [{-len(got)}, {len(got) - 1}]')
     if expected is None:
-        return ShapeError(f'"{name}" has shape {got}, expected ({domain.shape.replace(" ", ", ")}): {domain.meaning}')
+        return _unknown(name, domain, got, sizes, given)
     if class_dim != -1 and domain.axes[0] and domain.axes[1]:
         at = class_dim % len(expected)
         expected = (*expected[:at], expected[-1], *expected[at:-1])
     leader = next((f'"{n}" {shape_text(t.shape)}' for n, t in given.items() if isinstance(t, Tensor) and n != name), "")
-    remedy = ""
-    if got == (*expected, 1):
-        remedy = f"; use {name}.squeeze(-1)"
-    elif (*got, 1) == expected:
-        remedy = f"; use {name}.unsqueeze(-1)"
-    elif (
-        "class_dim" in given
-        and class_dim == -1
-        and isinstance(t := given.get("input"), Tensor)
-        and t.ndim > 2
-        and got == (t.shape[0], *t.shape[2:])
-    ):
-        remedy = "; if the classes of the input are in its second axis, pass class_dim=1"
+    remedy = _remedy(name, domain, got, expected, sizes, given, class_dim)
     return ShapeError(f'"{name}" has shape {got}, expected {expected} to fit {leader}: {domain.meaning}{remedy}')
+
+
+def _unknown(name: str, domain: Domain, got: tuple[int, ...], sizes: Sizes, given: Mapping[str, object]) -> ShapeError:
+    """The error where an axis of the domain could have any size."""
+    lead, names = domain.axes
+    if not lead or sizes.lead is None:
+        return ShapeError(f'"{name}" has shape {got}, expected ({domain.shape.replace(" ", ", ")}): {domain.meaning}')
+    first, known = next((n, tuple(t.shape)) for n, t in given.items() if isinstance(t, Tensor))
+    wanted = ", ".join(map(str, (*sizes.lead, *names)))
+    remedy = f"; use {name}.unsqueeze(-1)" if got == sizes.lead else ""
+    if sizes.lead[-1:] == (1,) and got[:-1] == sizes.lead[:-1]:
+        remedy = f"; use {first}.squeeze(-1)"
+    return ShapeError(f'"{name}" has shape {got}, expected ({wanted}) to fit "{first}" {known}: {domain.meaning}{remedy}')
+
+
+def _remedy(
+    name: str,
+    domain: Domain,
+    got: tuple[int, ...],
+    expected: tuple[int, ...],
+    sizes: Sizes,
+    given: Mapping[str, object],
+    class_dim: int,
+) -> str:
+    """What is likely to help, as the end of a sentence."""
+    first = given.get("scores")
+    if domain.axes[1] == ("L",) and sizes.named.get("L") == 1 and isinstance(first, Tensor) and first.ndim > 1:
+        return "; the last axis holds the items of a list: use scores.squeeze(-1)"
+    if got == (*expected, 1):
+        return f"; use {name}.squeeze(-1)"
+    if (*got, 1) == expected:
+        return f"; use {name}.unsqueeze(-1)"
+    first = given.get("input")
+    images = "class_dim" in given and class_dim == -1
+    if images and isinstance(first, Tensor) and first.ndim > 2 and got == (first.shape[0], *first.shape[2:]):
+        return "; if the classes of the input are in its second axis, pass class_dim=1"
+    return ""
 
 
 class _Hiding(NamedTuple):
@@ -150,6 +176,13 @@ class _Hiding(NamedTuple):
         wrong = wrong if axis == -1 else wrong.movedim(axis, -1)
         for other in ("mask", "weight", "query_weight", "target"):
             seen = self._seen(other, names)
+            if (
+                other == "query_weight"
+                and names
+                and seen is not None
+                and isinstance(offsets := self.given.get("offsets"), Tensor)
+            ):
+                seen = _of_items(seen, offsets, wrong.shape[-1])
             if seen is None or other == name != "target" or wrong.shape[: seen.ndim] != seen.shape:
                 continue
             wrong = wrong & seen.reshape(*seen.shape, *[1] * (wrong.ndim - seen.ndim))
@@ -163,6 +196,13 @@ class _Hiding(NamedTuple):
         if name != "target":
             return value != 0
         return None if value.is_floating_point() or self.ignore_index is None else value != self.ignore_index
+
+
+def _of_items(seen: Tensor, offsets: Tensor, items: int) -> Tensor | None:
+    """What holds for each ragged list, for each of its items; None if the offsets do not fit."""
+    sizes = offsets.diff()
+    fits = len(sizes) == len(seen) and int(offsets[0]) == 0 and int(sizes.sum()) == items and not bool((sizes < 0).any())
+    return seen.repeat_interleave(sizes) if fits else None
 
 
 def _check_values(name: str, domain: Domain, value: Tensor, sizes: Sizes, hiding: _Hiding) -> None:
@@ -179,7 +219,9 @@ def _check_values(name: str, domain: Domain, value: Tensor, sizes: Sizes, hiding
         raise ValueError(f'"{name}" is nan{place}, expected a number: mask it, or find what made it')
     if isinstance(domain, ClassIndex):
         raise class_error(name, value, wrong, sizes.named["C"], hiding.ignore_index)
-    raise ValueError(f'"{name}" is {bad:g}{place}, expected {domain}: {domain.meaning}')
+    padding = isinstance(domain, Relevance) and bad == -1
+    hint = "; if it is padding, losskit.mask_from_sentinel(relevance) is the mask" if padding else ""
+    raise ValueError(f'"{name}" is {bad:g}{place}, expected {domain}: {domain.meaning}{hint}')
 
 
 def _wrong(domain: Domain, value: Tensor, sizes: Sizes) -> Tensor | None:

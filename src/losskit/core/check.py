@@ -17,6 +17,7 @@ __all__ = [
     "class_error",
     "debug",
     "debugging",
+    "drawn_by",
     "first_place",
     "peek",
     "shape_text",
@@ -103,6 +104,12 @@ def choice(name: str, value: object, options: tuple[object, ...]) -> None:
     """Raise unless ``value`` is one of the options."""
     if value not in options:
         raise ValueError(f'"{name}" must be {" or ".join(map(repr, options))}, got {value!r}')
+
+
+def drawn_by(name: str, value: object) -> None:
+    """Raise unless ``value`` is a torch.Generator, or None for torch's own."""
+    if value is not None and not isinstance(value, torch.Generator):
+        raise TypeError(f'"{name}" must be a torch.Generator or None, got {type(value).__name__}')
 
 
 def working(*tensors: Tensor) -> tuple[Tensor, ...]:

@@ -14,6 +14,7 @@ __all__ = [
     "CLASS_WEIGHT",
     "ELEMENTS",
     "ROWS",
+    "Binary",
     "ClassIndex",
     "ClassTarget",
     "Distribution",
@@ -186,6 +187,30 @@ class Interval(Domain):
             else torch.lerp(torch.tensor(self.low, dtype=dtype), torch.tensor(self.high, dtype=dtype), uniform)
         )
         return drawn.round() if self.whole else drawn
+
+
+@dataclass(frozen=True)
+class Binary(Interval):
+    """0 or 1, as numbers or bools."""
+
+    low: float = 0.0
+    high: float = 1.0
+    whole: bool = True
+    meaning: str = "1 or True for a positive, 0 or False for a negative"
+
+    @override
+    def within(self, value: Tensor) -> bool:
+        return bool(((value == 0) | (value == 1)).all())
+
+    @override
+    def outside(self, value: Tensor, sizes: Sizes) -> Tensor:
+        return (value != 0) & (value != 1) & (value == value)
+
+    @override
+    def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
+        shape = self.size(sizes) or ()
+        first = torch.randint(2, (), generator=generator)
+        return ((torch.arange(math.prod(shape)) + first) % 2).reshape(shape).to(dtype)  # any two neighbours are a pair
 
 
 @dataclass(frozen=True)

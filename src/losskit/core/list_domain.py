@@ -46,7 +46,8 @@ class Offsets(Domain):
     @override
     def bound(self, name: str, value: Tensor, sizes: Sizes) -> None:
         if sizes.lead:
-            raise ShapeError(f'"{name}" is given with scores of {len(sizes.lead) + 1} axes, expected a flat batch of lists, (T,)')
+            remedy = ": use scores.squeeze(-1)" if sizes.named.get("L") == 1 else ""
+            raise ShapeError(f'"{name}" is given with scores of {len(sizes.lead) + 1} axes, expected a flat batch, (T,){remedy}')
         if not len(value):
             raise ShapeError(f'"{name}" has shape (0,), expected (B + 1,): {self.meaning}')
         sizes.lead = (len(value) - 1,)

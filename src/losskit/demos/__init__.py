@@ -97,7 +97,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """Series over two axes; ``name`` is what tells it from the other charts of its figure."""
+    """Series over two axes; ``name`` is what tells it from the other charts of its figure.
+
+    ``names`` are what stands at 1, 2, ... of the x axis: they say what a series is, which needs no colour and no legend then.
+    """
 
     name: str
     x: str
@@ -106,6 +109,7 @@ class Chart:
     marks: Sequence[Mark] = ()
     log_x: bool = False
     log_y: bool = False
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

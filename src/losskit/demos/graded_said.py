@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from .graded_judged import BASE, RANKING, best, key_of, verdict
 from .graded_models import LOSSES, UNITS
 
-__all__ = ["answer", "limits", "loss_sentence", "share_sentence", "span"]
+__all__ = ["answer", "limits", "loss_sentence", "share_sentence", "span", "verdict_sentences"]
 
 Facts = Mapping[str, float]
 
@@ -18,8 +18,47 @@ def span(facts: Facts, name: str) -> str:
 
 
 def answer(facts: Facts) -> str:
-    """What BM25 finds, what the features add, what learning adds, and what the loss adds."""
-    return " ".join([_begin(facts), _features(facts), _learning(facts), loss_sentence(facts), share_sentence(facts)])
+    """Whose the gain is; then in numbers what BM25 finds, and what features, learning and loss add."""
+    numbers = [_begin(facts), _features(facts), _learning(facts), loss_sentence(facts), share_sentence(facts)]
+    return f"{verdict_sentences(facts)}\n\n{' '.join(numbers)}"
+
+
+def verdict_sentences(facts: Facts) -> str:
+    """Whose the gain over BM25 is in the linear model, and whether a ranking loss adds to the pointwise one in any model."""
+    return f"{_whose(facts)} {_ranking(facts)}"
+
+
+def _whose(facts: Facts) -> str:
+    whole = verdict(facts, "gain_all_linear")
+    if whole != "better":
+        return {
+            "worse": "BM25 ranks better than the linear model on more features, even with the best ranking loss.",
+            "open": "No gain over BM25 could be told, with more features, learning and ranking losses together.",
+        }[whole]
+    named = {
+        "gain_features": "the features",
+        "gain_learning_linear": "the learning of their weights",
+        "gain_loss_linear": "the loss",
+    }
+    parts = sorted(named, key=lambda part: -facts[part])
+    told = [named[part] for part in parts if verdict(facts, part) == "better"]
+    lost = " and ".join(named[part] for part in parts if verdict(facts, part) == "worse")
+    cost = f"; some of it is lost again by {lost}" if lost else ""
+    if not told:
+        return f"There is a gain over BM25, but whether by the features, the learning or the loss could not be told{cost}."
+    if named[parts[0]] not in told:
+        return f"Of the gain over BM25 only {' and '.join(told)} can be told, though {named[parts[0]]} may be more{cost}."
+    return f"The gain over BM25 is {', then '.join(told)}{cost}."
+
+
+def _ranking(facts: Facts) -> str:
+    found = {model: verdict(facts, f"gain_loss_{model}") for model in UNITS}
+    better = " and the ".join(model for model, one in found.items() if one == "better")
+    if better:
+        return f"A ranking loss adds to {BASE} in the {better} model."
+    if set(found.values()) == {"worse"}:
+        return f"Ranking losses take away: even the best is worse than {BASE}."
+    return f"No ranking loss adds anything to {BASE} that could be told."
 
 
 def _begin(facts: Facts) -> str:
@@ -67,16 +106,10 @@ def share_sentence(facts: Facts) -> str:
     whole, loss = facts["gain_all_linear"], facts["gain_loss_linear"]
     if verdict(facts, "gain_all_linear") != "better":
         return f"All together is no gain over BM25 that could be told ({span(facts, 'gain_all_linear')}), so there is none to share out."
-    parts = (
+    return (
         f"Of {whole:+.3f} over BM25 in the linear model, {facts['gain_features']:+.3f} is the features, "
-        f"{facts['gain_learning_linear']:+.3f} learning their weights, and {loss:+.3f} the loss"
+        f"{facts['gain_learning_linear']:+.3f} learning their weights, and {loss:+.3f} the loss."
     )
-    settled = [model for model in UNITS if verdict(facts, f"gain_loss_{model}") == "better"]
-    if settled:
-        return f"{parts}. The loss matters here (in the {' and the '.join(settled)} model)."
-    if verdict(facts, "gain_features") == "better" and facts["gain_features"] > max(loss, facts["gain_learning_linear"]):
-        return f"{parts}: the gain is the features, and no ranking loss adds anything that could be told."
-    return f"{parts}: no part of it is the loss's that could be told."
 
 
 def _against(facts: Facts) -> str:

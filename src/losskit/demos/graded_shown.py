@@ -122,11 +122,9 @@ def _short(title: str) -> str:
 
 def figures(found: Found, facts: Facts) -> list[Figure]:
     """NDCG by loss with its interval, what it is against the pointwise loss, and while the models learn."""
-    levels = [Chart(model, "place in the table", "NDCG@10", _boxes(facts, "ndcg", model, ("bm25", "mean"))) for model in UNITS]
     zero = [Mark("y", 0.0, BASE)]
-    moved = [
-        Chart(f"change, {m}", "place in the table", f"change against {BASE}", _boxes(facts, "change", m), zero) for m in UNITS
-    ]
+    levels = [_named(model, "NDCG@10", _boxes(facts, "ndcg", model, ("bm25", "mean"))) for model in UNITS]
+    moved = [_named(f"change, {m}", f"change against {BASE}", _boxes(facts, "change", m), zero) for m in UNITS]
     curves = [
         Chart(
             model,
@@ -149,14 +147,18 @@ def figures(found: Found, facts: Facts) -> list[Figure]:
     return [Figure("NDCG@10 by loss", reading, [*levels, *moved]), Figure("While the models learn", learned, curves)]
 
 
+def _named(name: str, y: str, boxes: Sequence[Series], marks: Sequence[Mark] = ()) -> Chart:
+    return Chart(name, "ranking by", y, boxes, marks, names=[one.label for one in boxes])
+
+
 def _boxes(facts: Facts, figure: str, model: str, others: Sequence[str] = ()) -> list[Series]:
     labels = {"bm25": "BM25", "mean": "mean of the features"}
     named = [(labels[other], f"{figure}_{other}") for other in others]
     named += [(name, f"{figure}_{model}_{key_of(name)}") for name in LOSSES if figure == "ndcg" or name != BASE]
     series: list[Series] = []
     for place, (label, key) in enumerate(named, 1):
-        value, low, high = ((facts[f"{key}{end}"],) * 2 for end in ("", "_low", "_high"))
-        series.append(Series(label, (place - WIDTH, place + WIDTH), value, low, high))
+        value, low, high = ((facts[f"{key}{end}"],) * 3 for end in ("", "_low", "_high"))
+        series.append(Series(label, (place - WIDTH, place, place + WIDTH), value, low, high))
     return series
 
 

@@ -63,7 +63,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _pictures(result: Result) -> list[dict[str, Any]]:
     """For each figure what the script draws: its charts, and which one is seen first."""
-    slots = _slots([chart for figure in result.figures for chart in figure.charts])
+    slots = _slots([chart for figure in result.figures for chart in figure.charts if not chart.names])
     return [
         {"title": figure.title, "first": figure.first, "charts": [_chart(chart, slots) for chart in figure.charts]}
         for figure in result.figures
@@ -74,7 +74,7 @@ def _chart(chart: Chart, slots: Mapping[str, int]) -> dict[str, Any]:
     series = [
         {
             "label": one.label,
-            "slot": slots[one.label],
+            "slot": 0 if chart.names else slots[one.label],
             "dots": one.shape == "dots",
             "x": _numbers(one.x),
             "y": _numbers(one.y),
@@ -85,7 +85,7 @@ def _chart(chart: Chart, slots: Mapping[str, int]) -> dict[str, Any]:
     ]
     marks = [{"axis": mark.axis, "value": mark.value, "label": mark.label} for mark in chart.marks]
     axes = {"x": chart.x, "y": chart.y, "logX": chart.log_x, "logY": chart.log_y}
-    return {"name": chart.name, **axes, "series": series, "marks": marks}
+    return {"name": chart.name, **axes, "names": list(chart.names), "series": series, "marks": marks}
 
 
 def _numbers(values: Sequence[float]) -> list[float | None]:

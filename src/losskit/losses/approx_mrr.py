@@ -73,7 +73,8 @@ def approx_mrr_loss(
     r"""One right answer near the top is enough: one minus the reciprocal of the first relevant item's smooth rank, in O(L).
 
     Formula:    \ell = 1 - \frac{1}{\rho}, \rho = 1 + \sum_{j: y_j \le 0} \frac{e^{s_j/\tau}}{e^{s_j/\tau} +
-                \sum_{i: y_i > 0} w_i e^{s_i/\tau}}, the expected place of the first relevant item if items are drawn one after
+                \sum_{i: y_i > 0} w_i e^{s_i/\tau}} , w over its largest in the list:
+                the expected place of the first relevant item if items are drawn one after
                 the other with chances in proportion to e^{s/\tau} (Plackett-Luce)
     Gradient:   \partial\ell/\partial s_j = \frac{p_j (1 - p_j)}{\tau \rho^2} for an irrelevant item, p_j its term of the sum;
                 what these add up to pulls the relevant items up, each by its share of \sum_i w_i e^{s_i/\tau}
@@ -82,17 +83,19 @@ def approx_mrr_loss(
                 they are frozen then.
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)
     Args:
-        temperature: > 0, a number; near 0 the value is 1 - MRR.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        temperature: > 0, a number; near 0 the value is 1 - MRR of what is relevant here.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, what a relevant item counts for as an answer, beside the others of its list; 0 leaves it out. That
             of an irrelevant item does not matter.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
         normalizer: replaces the mean's denominator.
-    Returns:    0-d, or one value a list for reduction="none", in [0, 1). Relevant is what is above 0. A list without a relevant
-                item, or without an irrelevant one, is 0 and does not count. With one relevant item \rho is the soft rank
-                1 + \sum_j \sigma((s_j - s_i)/\tau) of Qin and of TF-Ranking. With several TF-Ranking takes the mean of their
-                1 / r_i, which is below 1 for the best order, and the largest 1 / r_i has relevant items in each other's way.
+    Returns:    0-d, or one value a list for reduction="none", in [0, 1). Relevant is what is above 0; losskit.evaluate.mrr
+                counts what is >= 1 (its threshold), as Rax and TF-Ranking do, so that a grade between them is an answer here
+                and none there. A list without a relevant item, or without an irrelevant one, is 0 and does not count. With one
+                relevant item \rho is the soft rank 1 + \sum_j \sigma((s_j - s_i)/\tau) of Qin and of TF-Ranking. With several
+                TF-Ranking takes the mean of their 1 / r_i, which is below 1 for the best order, and the largest 1 / r_i has
+                relevant items in each other's way.
     Raises:     ShapeError; TypeError; ValueError for a temperature that is not > 0.
     Reference:  Qin, Liu, Li 2010, A General Approximation Framework for Direct Optimization of Information Retrieval Measures;
                 Plackett 1975, The Analysis of Permutations
@@ -102,7 +105,15 @@ def approx_mrr_loss(
     """
     at_least("temperature", temperature, 0, strict=True)
     return over_lists(
-        lambda lists: _body(lists, temperature), scores, relevance, mask, weight, query_weight, offsets, reduction, normalizer
+        lambda lists: _body(lists, temperature),
+        scores,
+        relevance,
+        mask=mask,
+        weight=weight,
+        query_weight=query_weight,
+        offsets=offsets,
+        reduction=reduction,
+        normalizer=normalizer,
     )
 
 

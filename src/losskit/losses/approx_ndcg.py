@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..core.call import whole_number
 from ..core.card import loss
-from ..core.check import at_least, choice, wide
+from ..core.check import at_least, wide
 from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..ops.list_ranks import order
 from ..ops.soft_ranks import soft_ranks, soft_top
-from .lists import GRADES, LISTS, Found, Lists, over_lists
+from ..ops.swaps import discounts
+from .gains import Gain, check_gain, gains
+from .lists import GRADES, LISTS, Found, Lists, count_of_places, no_zero, over_lists
 
 __all__ = ["ApproxNDCGLoss", "approx_ndcg_loss"]
-
-Gain = Literal["exponential", "linear"]
 
 
 class Shares(NamedTuple):
@@ -36,35 +35,21 @@ def shares(lists: Lists, gain: Gain, k: int | None) -> Shares:
     y = lists.relevance
     if not y.shape[-1]:
         return Shares(y, y.any(-1))
-    if gain == "exponential":
-        # (2^y - 1) / 2^max: the ratio does not notice, and nothing overflows
-        y = torch.exp2(y - y.amax(-1, keepdim=True)) * -torch.expm1(-y * math.log(2))
-    y = y / _no_zero(y.amax(-1, keepdim=True))
-    earned = y if lists.weight is None else y * lists.weight
+    earned = gains(y, gain, normalize=True)  # in proportion to the best one: the ratio does not notice
+    earned = earned if lists.weight is None else earned * lists.weight
     most, least = earned.amax(-1), torch.where(lists.valid, earned, torch.inf).amin(-1)
-    ideal = (earned.gather(-1, order(earned, descending=True)) * discounts(earned, k)).sum(-1, keepdim=True)
+    table, _ = discounts(y.shape[-1], k, y.device)
+    ideal = (earned.gather(-1, order(earned, descending=True)) * table).sum(-1, keepdim=True)
     learns = most > least
-    return Shares(torch.where(learns.unsqueeze(-1), earned / _no_zero(ideal), 0), learns)
-
-
-def discounts(like: Tensor, k: int | None) -> Tensor:
-    """1 / log2(1 + place) for the places 1..L, 0 beyond ``k``."""
-    place = torch.arange(1, like.shape[-1] + 1, device=like.device)
-    found = math.log(2) / torch.log1p(place.to(like.dtype))
-    return found if k is None else torch.where(place <= k, found, 0)
+    return Shares(torch.where(learns.unsqueeze(-1), earned / no_zero(ideal), 0), learns)
 
 
 def check(temperature: float, k: int | None, gain: Gain) -> None:
     """Raise for an option out of range."""
     at_least("temperature", temperature, 0, strict=True)
-    choice("gain", gain, ("exponential", "linear"))
+    check_gain(gain)
     if k is not None:
-        whole_number("k", k)
-        at_least("k", k, 1)
-
-
-def _no_zero(value: Tensor) -> Tensor:
-    return torch.where(value == 0, 1, value)
+        count_of_places("k", k)
 
 
 def _body(lists: Lists, temperature: float, k: int | None, gain: Gain) -> Found:
@@ -148,14 +133,15 @@ def approx_ndcg_loss(
                 g_i = \partial\ell/\partial r_i; with k also through h: only items within some \tau of each other move
     Use when:   NDCG is what is reported and grades are many: the loss is 1 - NDCG up to the temperature.
     Avoid when: scores are far apart compared with the temperature (they are frozen: raise it, or begin with listnet_loss), or
-                lists are very long: time is O(L^2), though memory is O(L).
+                lists are very long: time is O(L^2), though memory is O(L), but for torch.compile, torch.func and second
+                derivatives, which make a table of all pairs.
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)
     Args:
         temperature: > 0, a number: scores that differ by much more have an order for good. Near 0 the value is 1 - NDCG@k.
         k: places that count; None for all. Being among the first k is as soft as the ranks are, so that a list far longer than
             k whose scores are still equal has a gradient; a cut at a soft rank of k would have none.
         gain: "exponential" for 2^y - 1, of any size without overflow; "linear" for y.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, multiplies an item's gain, in the ideal too. An item of weight 0 still takes its place.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
@@ -177,12 +163,12 @@ def approx_ndcg_loss(
         lambda lists: _body(lists, temperature, k, gain),
         scores,
         relevance,
-        mask,
-        weight,
-        query_weight,
-        offsets,
-        reduction,
-        normalizer,
+        mask=mask,
+        weight=weight,
+        query_weight=query_weight,
+        offsets=offsets,
+        reduction=reduction,
+        normalizer=normalizer,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +17,7 @@ from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..ops.area import binary_hinge
 from ..ops.logistic_pairs import binary_logistic
-from .rare_positives import SIDES, by_pairs, over_pairs, sides
+from .rare_positives import SIDES, over_pairs, sides
 
 __all__ = [
     "AUCHingeLoss",
@@ -42,6 +44,24 @@ def _coin_toss(max_fpr: float = 1.0, min_tpr: float = 0.0) -> float:
     return math.log(2)
 
 
+def _by_pairs(
+    phi: Callable[[Tensor], Tensor], input: Tensor, target: Tensor, weight: Tensor | None, max_fpr: float, min_tpr: float
+) -> Tensor:
+    """The mean of phi(s_i - s_j), one pair after the other."""
+    scores, counts = input.double(), torch.ones_like(input).double() if weight is None else weight.double()
+    hard = {1: torch.zeros_like(scores), 0: torch.zeros_like(scores)}
+    for label, share, sign in ((1, 1 - min_tpr, -1), (0, max_fpr, 1)):
+        w = torch.where(target == label, counts, 0)
+        for i in range(len(scores)):
+            worse, tied = (w[at].sum() for at in (sign * scores > sign * scores[i], scores == scores[i]))
+            hard[label][i] = w[i] * ((share * w.sum() - worse) / tied).clamp(0, 1) if w[i] > 0 else 0
+    total, pairs = torch.zeros(()).double(), hard[1].sum() * hard[0].sum()
+    for i in range(len(scores)):
+        for j in range(len(scores)):
+            total = total + hard[1][i] * hard[0][j] * phi(scores[i] - scores[j])
+    return total / pairs if pairs > 0 else total
+
+
 def _plain_hinge(
     input: Tensor,
     target: Tensor,
@@ -51,7 +71,7 @@ def _plain_hinge(
     min_tpr: float = 0.0,
     weight: Tensor | None = None,
 ) -> Tensor:
-    return by_pairs(lambda apart: (margin - apart).clamp(min=0), input, target, weight, max_fpr, min_tpr)
+    return _by_pairs(lambda apart: (margin - apart).clamp(min=0), input, target, weight, max_fpr, min_tpr)
 
 
 def _plain_squared(
@@ -63,13 +83,13 @@ def _plain_squared(
     min_tpr: float = 0.0,
     weight: Tensor | None = None,
 ) -> Tensor:
-    return by_pairs(lambda apart: (margin - apart).clamp(min=0) ** 2, input, target, weight, max_fpr, min_tpr)
+    return _by_pairs(lambda apart: (margin - apart).clamp(min=0) ** 2, input, target, weight, max_fpr, min_tpr)
 
 
 def _plain_logistic(
     input: Tensor, target: Tensor, *, max_fpr: float = 1.0, min_tpr: float = 0.0, weight: Tensor | None = None
 ) -> Tensor:
-    return by_pairs(lambda apart: -F.logsigmoid(apart), input, target, weight, max_fpr, min_tpr)
+    return _by_pairs(lambda apart: -F.logsigmoid(apart), input, target, weight, max_fpr, min_tpr)
 
 
 @loss(
@@ -237,7 +257,8 @@ def auc_logistic_loss(
     Gradient:   \partial\ell/\partial s_j = \frac{w_j}{W} \sum_i w_i \sigma(s_j - s_i),
                 \partial\ell/\partial s_i = -\frac{w_i}{W} \sum_j w_j \sigma(s_j - s_i): no pair is ever done
     Use when:   positives are rare and the AUC is what is reported: no margin to choose, and scores may have any scale.
-                Time and memory grow with n, not with its square.
+                Time and memory grow with n, not with its square, but for second derivatives. CUDA is waited for: how far the
+                scores spread says how much there is to do.
     Avoid when: pairs that are apart shall be left alone (auc_squared_hinge_loss), or probabilities are needed.
     Shape:      input (*) scores, target (*) of 0 and 1 or bools -> ()
     Args:

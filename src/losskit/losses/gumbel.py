@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from ..core.call import verify, whole_number
 from ..core.card import CATALOGUE, Card
-from ..core.check import at_least, working
+from ..core.check import at_least, drawn_by, working
 from ..core.module import Loss
-from ..core.reduce import Ledger
+from ..core.reduce import Ledger, reduce_total
 
 __all__ = ["gumbel"]
 
@@ -49,6 +49,7 @@ def gumbel(
     whole_number("samples", samples)
     at_least("samples", samples, 1)
     at_least("temperature", temperature, 0)
+    drawn_by("generator", generator)
     return _Gumbel(loss, _card(loss), samples, temperature, generator)
 
 
@@ -115,19 +116,20 @@ class _Gumbel(nn.Module):
     def _one_by_one(self, noisy: Tensor, tensors: tuple[Tensor, ...], options: dict[str, Any]) -> Tensor:
         """Of ragged lists, which take no leading axis: (S, B), or the sum or mean over the samples as one call gives it."""
         normalizer, reduction = options.get("normalizer"), options.get("reduction", "mean")
-        values: list[Tensor] = []
-        weight: Tensor | None = None
+        if not isinstance(normalizer, Ledger) and (reduction != "mean" or normalizer is not None):
+            stacked = torch.stack([self.loss(scores, *tensors, **options) for scores in noisy])
+            return stacked if reduction == "none" else stacked.sum(0)
+        # the samples need not weigh the same (a pooled topk=1 sees other pairs in each): no mean of means
+        ledger, values, weights = Ledger(), list[Tensor](), list[Tensor]()
         for scores in noisy:
-            values.append(self.loss(scores, *tensors, **options))
-            if isinstance(normalizer, Ledger) and normalizer.weight is not None:
-                weight = normalizer.weight if weight is None else weight + normalizer.weight
+            values.append(self.loss(scores, *tensors, **{**options, "normalizer": ledger}))
+            assert ledger.weight is not None
+            weights.append(ledger.weight)
+        total, weight = torch.stack(values).sum(0), torch.stack(weights).sum(0)
         if isinstance(normalizer, Ledger):
             normalizer.weight = weight
-            return torch.stack(values).sum(0)
-        stacked = torch.stack(values)
-        if reduction == "none":
-            return stacked
-        return stacked.sum(0) if reduction == "sum" or normalizer is not None else stacked.mean(0)
+            return total
+        return reduce_total(total, weight, "mean")
 
     @override
     def extra_repr(self) -> str:

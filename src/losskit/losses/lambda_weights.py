@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..core.call import whole_number
-from ..core.check import at_least, choice, first_place, peek, wide
+from ..core.check import at_least, choice, peek, wide
 from ..ops.lambda_pairs import Lambda
 from ..ops.list_ranks import places
 from ..ops.swaps import average_precision, by_distance, by_place, discounts, ideal
+from .gains import Gain, check_gain, gains
+from .lists import count_of_places, no_zero
 
 __all__ = ["ARP", "DeltaMAP", "DeltaNDCG", "DeltaPrecision", "LabelDifference", "LambdaWeight", "NDCGLoss2", "NDCGLoss2PlusPlus"]
-
-Gain = Literal["exponential", "linear"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,8 @@ class LambdaWeight:
     def _not_negative(self, relevance: Tensor) -> Tensor:
         """The relevance, refused below 0 where one can look, and NaN there where one cannot."""
         wrong = relevance < 0
-        if peek(wrong.any()):
-            at, place = first_place(wrong)
-            raise ValueError(f'"relevance" is {float(relevance[at]):g}{place}, expected >= 0 for {type(self).__name__}')
+        if peek(wrong.any()):  # of padded rows: not the place where the user put it
+            raise ValueError(f'"relevance" is {float(relevance[wrong][0]):g}, expected >= 0 for {type(self).__name__}')
         return torch.where(wrong, torch.nan, relevance)
 
 
@@ -61,32 +57,24 @@ class LabelDifference(LambdaWeight):
         return Lambda(relevance)
 
 
-def _gains(relevance: Tensor, gain: Gain, *, scaled: bool) -> Tensor:
-    """2^y - 1, times 2^-max if ``scaled``: a ratio does not notice, and nothing overflows."""
-    if gain == "linear":
-        return relevance
-    if not scaled:
-        return torch.expm1(relevance * math.log(2))
-    highest = relevance.amax(-1, keepdim=True) if relevance.shape[-1] else 0
-    return torch.exp2(relevance - highest) * -torch.expm1(-relevance * math.log(2))
-
-
 @dataclass(frozen=True)
 class _Gains(LambdaWeight):
     """What the weights made of NDCG share: the gains of the items, over the best DCG that the list can have."""
 
     def _normal_gains(self, relevance: Tensor, valid: Tensor, gain: Gain, normalize: bool, k: int | None = None) -> Tensor:
         relevance = self._not_negative(relevance)
-        found = _gains(relevance, gain, scaled=normalize)
+        found = gains(relevance, gain, normalize=normalize)
         if not normalize:
             return found
         best = ideal(found, relevance, valid, discounts(relevance.shape[-1], k, relevance.device)[0])
-        return found / torch.where(best == 0, 1, best)
+        return found / no_zero(best)
 
 
 @dataclass(frozen=True)
 class DeltaNDCG(_Gains):
-    """LambdaRank: by how much NDCG@k changes, |G_i - G_j| |D_i - D_j| / ideal DCG@k, D = 1 / log2(1 + rank), 0 beyond k.
+    """LambdaRank: by how much NDCG@k changes, |G_i - G_j| |1 / D_i - 1 / D_j| / ideal DCG@k.
+
+    D = log2(1 + rank), and 1 / D is 0 beyond k. The ideal DCG@k is the sum of G / D of the items in falling order of relevance.
 
     Args:
         k: places that count; None for all. A relevant item below k still counts against those above.
@@ -155,7 +143,9 @@ class NDCGLoss2PlusPlus(_Gains):
 
 @dataclass(frozen=True)
 class DeltaPrecision(LambdaWeight):
-    """By how much Precision@k changes: 1 / k if one item of the pair is relevant (y > 0), and one among the first k.
+    """By how much Precision@k changes: 1 / k if one item of the pair is relevant, and one among the first k.
+
+    Relevant is what is above 0; losskit.evaluate.precision counts what is >= 1 (its threshold).
 
     Args:
         k: places that count.
@@ -164,7 +154,7 @@ class DeltaPrecision(LambdaWeight):
     k: int
 
     def __post_init__(self) -> None:
-        _check_places(self.k)
+        count_of_places("k", self.k)
 
     def _vectors(self, scores: Tensor, relevance: Tensor, valid: Tensor) -> Lambda:
         place = torch.arange(1, scores.shape[-1] + 1, device=scores.device)
@@ -174,7 +164,11 @@ class DeltaPrecision(LambdaWeight):
 
 @dataclass(frozen=True)
 class DeltaMAP(LambdaWeight):
-    """By how much average precision changes, for items that are relevant (y > 0) or not."""
+    """By how much average precision changes, 1 / R times the sum over relevant items of h(r) / r, r the rank of the item.
+
+    h(r) is the number of relevant items among the first r, R that of all. Relevant is what is above 0;
+    losskit.evaluate.average_precision counts what is >= 1 (its threshold).
+    """
 
     def _vectors(self, scores: Tensor, relevance: Tensor, valid: Tensor) -> Lambda:
         return average_precision((relevance > 0).to(relevance.dtype), places(scores, valid))
@@ -188,16 +182,11 @@ class ARP(LambdaWeight):
         relevance = self._not_negative(relevance)
         total = relevance.sum(-1, keepdim=True)
         place = torch.arange(1, scores.shape[-1] + 1, device=scores.device).to(relevance.dtype)
-        return by_place(relevance / torch.where(total == 0, 1, total), places(scores, valid), -place, torch.ones_like(place))
+        return by_place(relevance / no_zero(total), places(scores, valid), -place, torch.ones_like(place))
 
 
 def _check(gain: Gain, normalize: bool, k: int | None = None) -> None:
-    choice("gain", gain, ("exponential", "linear"))
+    check_gain(gain)
     choice("normalize", normalize, (True, False))
     if k is not None:
-        _check_places(k)
-
-
-def _check_places(k: int) -> None:
-    whole_number("k", k)
-    at_least("k", k, 1)
+        count_of_places("k", k)

@@ -7,13 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..core.call import whole_number
-from ..core.check import at_least, choice, wide
+from ..core.check import choice, wide
 from ..core.reduce import Reduction
 from ..ops.list_pairs import Form, pair_sums
 from ..ops.pair_counts import pair_weight
 from .lambda_weights import LambdaWeight
-from .lists import Found, Lists, over_lists
+from .lists import Found, Lists, count_of_places, no_zero, over_lists
 
 __all__: list[str] = []  # for the losses next door, not for the user
 
@@ -51,12 +50,22 @@ def pairwise(
         pairs = pair_weight(lists.scores.detach(), *lists[1:], topk=topk, half=half)
         return _found(wide(total), pairs, pair_reduction, lists.scores.dtype)
 
-    return over_lists(body, scores, relevance, mask, weight, query_weight, offsets, reduction, normalizer)
+    return over_lists(
+        body,
+        scores,
+        relevance,
+        mask=mask,
+        weight=weight,
+        query_weight=query_weight,
+        offsets=offsets,
+        reduction=reduction,
+        normalizer=normalizer,
+    )
 
 
 def _found(total: Tensor, pairs: Tensor, pair_reduction: PairReduction, dtype: torch.dtype) -> Found:
     """The sum over a list's pairs as its loss. Lambda weights are part of the loss, never of what it is divided by."""
-    value = total / torch.where(pairs == 0, 1, pairs) if pair_reduction == "mean" else total
+    value = total / no_zero(pairs) if pair_reduction == "mean" else total
     counts = pairs if pair_reduction == "pooled" else (pairs != 0)
     return Found(value.to(dtype), counts.to(dtype))
 
@@ -65,8 +74,7 @@ def _check(lambda_weight: object, topk: int | None, ties: Ties, pair_reduction: 
     choice("ties", ties, ("drop", "half"))
     choice("pair_reduction", pair_reduction, ("mean", "sum", "pooled"))
     if topk is not None:
-        whole_number("topk", topk)
-        at_least("topk", topk, 1)
+        count_of_places("topk", topk)
     if lambda_weight is None:
         return
     if not isinstance(lambda_weight, LambdaWeight):

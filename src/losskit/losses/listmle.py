@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.card import loss
-from ..core.check import choice, wide
+from ..core.check import choice, drawn_by, wide
 from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..ops.stages import Stages, run_sum, stage_costs, stages
@@ -31,6 +31,7 @@ def even(rank: Tensor, count: Tensor) -> Tensor:
 def choices(lists: Lists, ties: Ties, generator: torch.Generator | None, discount: Discount) -> Found:
     """sum_k w_k (logsumexp_{t >= k} s_t - s_k) of each list in the order of its relevance."""
     choice("ties", ties, ("efron", "breslow", "random", "stable"))
+    drawn_by("generator", generator)
     if generator is not None and ties != "random":
         raise ValueError(f'"generator" is given with ties={ties!r}, expected ties="random": nothing else is drawn')
     at = stages(lists.relevance, lists.valid, shuffle=_noise(lists, generator) if ties == "random" else None)
@@ -145,7 +146,7 @@ def listmle_loss(
             "breslow": each choice has all of them left. "random": an order drawn at every call. "stable": the order of the
             list, which then has to mean something.
         generator: of ties="random".
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, w: what choosing an item counts for. One of weight 0 is still somebody whom others must beat.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
@@ -162,12 +163,12 @@ def listmle_loss(
         lambda lists: choices(lists, ties, generator, even),
         scores,
         relevance,
-        mask,
-        weight,
-        query_weight,
-        offsets,
-        reduction,
-        normalizer,
+        mask=mask,
+        weight=weight,
+        query_weight=query_weight,
+        offsets=offsets,
+        reduction=reduction,
+        normalizer=normalizer,
     )
 
 

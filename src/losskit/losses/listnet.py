@@ -13,7 +13,7 @@ from ..core.check import at_least, choice
 from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..ops.margin import soft_cross_entropy
-from .lists import GRADES, LISTS, Found, Lists, over_lists
+from .lists import GRADES, LISTS, Found, Lists, no_zero, over_lists
 
 __all__ = ["ListNetLoss", "listnet_loss"]
 
@@ -23,8 +23,8 @@ Target = Literal["normalize", "softmax", "raw"]
 def normalized(lists: Lists) -> Tensor:
     """w y / sum(w y), (B, L) in float64; 0 in a list without relevance. The largest is taken out first: a sum may overflow."""
     gain = lists.relevance if lists.weight is None else lists.relevance * lists.weight
-    gain = gain / _no_zero(gain.amax(-1, keepdim=True))
-    return gain / _no_zero(gain.sum(-1, keepdim=True))
+    gain = gain / no_zero(gain.amax(-1, keepdim=True))
+    return gain / no_zero(gain.sum(-1, keepdim=True))
 
 
 def seen_scores(lists: Lists, counts: Tensor) -> Tensor:
@@ -32,15 +32,11 @@ def seen_scores(lists: Lists, counts: Tensor) -> Tensor:
     return torch.where(lists.valid, lists.scores, -torch.inf).masked_fill(~counts.unsqueeze(-1), 0)
 
 
-def _no_zero(value: Tensor) -> Tensor:
-    return torch.where(value == 0, 1, value)
-
-
 def _softmax(lists: Lists, temperature: float) -> Tensor:
     """softmax(y / temperature) over the valid items times their weight; 0 where nothing is valid."""
     y = lists.relevance  # >= 0, and 0 where not valid
     share = torch.where(lists.valid, torch.exp((y - y.amax(-1, keepdim=True)) / temperature), 0)
-    share = share / _no_zero(share.sum(-1, keepdim=True))
+    share = share / no_zero(share.sum(-1, keepdim=True))
     return share if lists.weight is None else share * lists.weight
 
 
@@ -60,7 +56,8 @@ def _body(lists: Lists, target: Target, temperature: float) -> Found:
     wanted = _target(lists, target, temperature)
     counts = (lists.valid.sum(-1) > 1) & (wanted > 0).any(-1)
     wanted = torch.where(counts.unsqueeze(-1), wanted, 0).to(lists.scores.dtype)
-    return Found(soft_cross_entropy(seen_scores(lists, counts), wanted), counts)
+    value = soft_cross_entropy(seen_scores(lists, counts), wanted)
+    return Found(value + 0.0, counts)  # a sum of products with 0 may be -0.0
 
 
 def _paper(scores: Tensor, relevance: Tensor, *, target: str = "normalize", temperature: float = 1.0) -> Tensor:
@@ -119,7 +116,7 @@ def listnet_loss(
             to. "softmax": t = w softmax(y / temperature), the paper's, which wants irrelevant items too: grades 0 and 1 of
             ten items give the relevant one 0.23.
         temperature: > 0, of target="softmax": the smaller, the more the best items get.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, multiplies an item's gain. One of weight 0 is still somebody whom others must beat.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
@@ -141,12 +138,12 @@ def listnet_loss(
         lambda lists: _body(lists, target, temperature),
         scores,
         relevance,
-        mask,
-        weight,
-        query_weight,
-        offsets,
-        reduction,
-        normalizer,
+        mask=mask,
+        weight=weight,
+        query_weight=query_weight,
+        offsets=offsets,
+        reduction=reduction,
+        normalizer=normalizer,
     )
 
 

@@ -1,4 +1,8 @@
-"""What every loss of lists shares: padded, masked and ragged lists as rows, NaN shown, one value a list, one mean."""
+"""What every loss of lists shares: padded, masked and ragged lists as rows, one value a list, one mean.
+
+Relevance and weight are constants. A list is NaN, and so is its gradient, if a valid score or relevance is NaN or infinite: there
+is no order with it. Mask items, do not give them -inf.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.check import wide, working
+from ..core.call import whole_number
+from ..core.check import at_least, peek, wide, working
 from ..core.domain import Domain, Mask, Weight
 from ..core.list_domain import Offsets, Relevance, Scores
 from ..core.reduce import Reduction, reduce
 
 __all__: list[str] = []  # for the losses next door, not for the user
 
-GRADES = Relevance(low=0.0, open_high=True, meaning="how relevant each item is, 0 or more")
+GRADES = Relevance(low=0.0, open_high=True, meaning="how relevant each item is, 0 or more, a constant of the gradient")
 LISTS: Mapping[str, Domain] = {
     "scores": Scores(),
-    "relevance": Relevance(),
+    "relevance": Relevance(meaning="how relevant each item is, more is better, a constant of the gradient"),
     "mask": Mask("* L", meaning="True where an item counts"),
-    "weight": Weight("* L", meaning="what each item counts for"),
+    "weight": Weight("* L", meaning="what each item counts for, a constant of the gradient"),
     "offsets": Offsets(),
     "query_weight": Weight(meaning="what each list counts for in the mean"),
 }
@@ -63,6 +68,7 @@ def over_lists(
     body: Callable[[Lists], Found],
     scores: Tensor,
     relevance: Tensor,
+    *,
     mask: Tensor | None,
     weight: Tensor | None,
     query_weight: Tensor | None,
@@ -70,7 +76,7 @@ def over_lists(
     reduction: Reduction,
     normalizer: Tensor | float | None,
 ) -> Tensor:
-    """``body`` of every list, reduced: a list that counts nothing is 0, one with a NaN among its valid numbers is NaN.
+    """``body`` of every list, reduced: a list that counts nothing is 0, one with a valid number that is not finite is NaN.
 
     Ragged lists become rows of padded groups, lists of about one length in each, so that no more than half is padding; their
     lengths are read on the host.
@@ -98,14 +104,22 @@ def _rows(value: Tensor) -> Tensor:
 
 def _found(body: Callable[[Lists], Found], given: Lists) -> Found:
     """``body`` of lists of one length, of which it sees nothing that is not valid."""
-    (scores,), relevance, valid = working(given.scores), wide(given.relevance), given.valid
-    shown = valid & ((scores != scores) | (relevance != relevance))
-    seen = valid & ~shown
-    weight = None if given.weight is None else torch.where(seen, given.weight.to(scores.dtype), 0)
-    value, counts = body(Lists(torch.where(seen, scores, 0), torch.where(seen, relevance, 0), seen, weight))
-    # a NaN would be given a place in the order: the whole list is NaN
-    bad, nan = shown.any(-1), torch.where(shown, scores, 0).sum(-1) * torch.nan
-    return Found(torch.where(bad, nan, value.to(scores.dtype)), torch.where(bad, 1, counts.to(scores.dtype)))
+    (scores,), valid = working(given.scores), given.valid
+    scores, relevance = torch.where(valid, scores, 0), torch.where(valid, wide(given.relevance.detach()), 0)
+    weight = None if given.weight is None else torch.where(valid, given.weight.detach().to(scores.dtype), 0)
+    lists = Lists(scores, relevance, valid, weight)
+    # a sum that is finite has no other terms; where nobody can look, there might be some
+    value, counts = body(lists) if peek((scores.detach().sum() + relevance.sum()).isfinite()) else _with_broken(body, lists)
+    return Found(value.to(scores.dtype), counts.to(scores.dtype))
+
+
+def _with_broken(body: Callable[[Lists], Found], lists: Lists) -> Found:
+    """``body`` of the lists whose numbers are finite, in place of the others a list of nothing, and NaN for these."""
+    broken = ~(lists.scores.isfinite() & lists.relevance.isfinite() & lists.counts.isfinite()).all(-1)
+    value, counts = body(lists.mapped(lambda t: t.masked_fill(broken.unsqueeze(-1), 0)))
+    # NaN in the gradient of every item of these lists, and of no other
+    shown = torch.where(broken.unsqueeze(-1), lists.scores, 0).sum(-1) * torch.nan
+    return Found(torch.where(broken, shown, value), torch.where(broken, 1, counts))
 
 
 def groups(flat: Lists, offsets: Tensor, query_weight: Tensor | None = None) -> Iterator[tuple[list[int], Lists]]:
@@ -137,11 +151,23 @@ def _ragged(body: Callable[[Lists], Found], flat: Lists, offsets: Tensor, query_
     return Found(*(torch.cat(column)[back] for column in zip(*found, strict=True)))
 
 
+def no_zero(value: Tensor) -> Tensor:
+    """1 where it is 0: what one divides by where the numerator is 0 too."""
+    return torch.where(value == 0, 1, value)
+
+
+def count_of_places(name: str, value: int) -> None:
+    """Raise unless ``value`` is a whole number >= 1."""
+    whole_number(name, value)
+    at_least(name, value, 1)
+
+
 def check_offsets(offsets: Tensor, items: int) -> None:
     """Raise unless the offsets go from 0 to the number of items and never fall."""
     first, last = int(offsets[0]), int(offsets[-1])
     if (first, last) != (0, items):
-        raise ValueError(f'"offsets" goes from {first} to {last}, expected from 0 to {items}, the number of items')
+        hint = ": offsets_from_lengths makes offsets of lengths" if int(offsets.sum()) == items else ""
+        raise ValueError(f'"offsets" goes from {first} to {last}, expected from 0 to {items}, the number of items{hint}')
     if bool((offsets.diff() < 0).any()):
         at = int((offsets.diff() < 0).nonzero()[0])
         raise ValueError(f'"offsets" falls from {int(offsets[at])} to {int(offsets[at + 1])} at index {at + 1}, expected to rise')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from ..core.card import loss
 from ..core.check import ShapeError, choice, visible
-from ..core.domain import CLASS_WEIGHT, ClassIndex, Interval, Logits, Real, Sizes, Weight
+from ..core.domain import CLASS_WEIGHT, Binary, ClassIndex, Logits, Real, Weight
 from ..core.module import Loss
 from ..core.reduce import Reduction, reduce
 from .pixels import PIXEL_MASK, class_mean, over_pixels, pixels
@@ -22,23 +21,11 @@ __all__ = ["LovaszHingeLoss", "LovaszSoftmaxLoss", "lovasz_hinge_loss", "lovasz_
 Classes = Literal["present", "all"]
 
 
-@dataclass(frozen=True)
-class _Binary(Interval):
-    """0 or 1, as numbers or bools."""
-
-    low: float = 0.0
-    high: float = 1.0
-    whole: bool = True
-    meaning: str = "0 or 1 for each pixel"
-
-    def within(self, value: Tensor) -> bool:
-        return bool(((value == 0) | (value == 1)).all())
-
-    def outside(self, value: Tensor, sizes: Sizes) -> Tensor:
-        return (value != 0) & (value != 1) & (value == value)
-
-
-_HINGE = {"input": Real(meaning="one score for each pixel, images first"), "target": _Binary(), "mask": PIXEL_MASK}
+_HINGE = {
+    "input": Real(meaning="one score for each pixel, images first"),
+    "target": Binary(meaning="0 or 1 for each pixel"),
+    "mask": PIXEL_MASK,
+}
 
 
 def _jaccard_steps(region: Tensor, dtype: torch.dtype) -> Tensor:

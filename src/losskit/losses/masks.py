@@ -1,15 +1,17 @@
-"""Masks of padded lists, from their lengths or from the label that stands for padding."""
+"""Masks of padded lists and offsets of ragged ones, from their lengths or from the label that stands for padding."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import torch
 from torch import Tensor
 
 from ..core.call import verify, whole_number
-from ..core.check import at_least
+from ..core.check import at_least, peek
 from ..core.domain import Domain, Interval
 
-__all__ = ["mask_from_lengths", "mask_from_sentinel"]
+__all__ = ["mask_from_lengths", "mask_from_sentinel", "offsets_from_lengths"]
 
 _LENGTHS = {"lengths": Interval(kind="integer", low=0.0, open_high=True, meaning="how many items each list has")}
 _RELEVANCE = {"relevance": Domain(kind="number", meaning="the relevance of each item")}
@@ -32,9 +34,22 @@ def mask_from_lengths(lengths: Tensor, *, size: int | None = None) -> Tensor:
         size = int(lengths.max()) if lengths.numel() else 0
     whole_number("size", size)
     at_least("size", size, 0)
-    if lengths.device.type == "cpu" and lengths.numel() and int(lengths.max()) > size:
+    if lengths.numel() and peek((lengths > size).any()):
         raise ValueError(f'"lengths" holds {int(lengths.max())}, expected at most "size", {size}')
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(-1)
+
+
+def offsets_from_lengths(lengths: Tensor) -> Tensor:
+    """The ``offsets`` of lists that lie one behind the other, from how many items each has: LightGBM's ``group``.
+
+    Shape:      lengths (B,) integers -> (B + 1,) int64
+    Raises:     ShapeError; TypeError; ValueError for a length that is negative (on CPU).
+    Example:
+        >>> losskit.offsets_from_lengths(torch.tensor([3, 0, 2]))
+        tensor([0, 3, 3, 5])
+    """
+    verify({"lengths": dataclasses.replace(_LENGTHS["lengths"], shape="B")}, {"lengths": lengths}, None, -1)
+    return torch.nn.functional.pad(lengths.long().cumsum(0), (1, 0))
 
 
 def mask_from_sentinel(relevance: Tensor, *, sentinel: float = -1.0) -> Tensor:

@@ -11,7 +11,9 @@ from ..core.card import loss
 from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..ops.neural_sort import sorted_sums
-from .approx_ndcg import Gain, book_gain, check, discounts, of_equal_scores, shares
+from ..ops.swaps import discounts
+from .approx_ndcg import book_gain, check, of_equal_scores, shares
+from .gains import Gain
 from .lists import GRADES, LISTS, Found, Lists, over_lists
 
 __all__ = ["NeuralNDCGLoss", "neural_ndcg_loss"]
@@ -19,7 +21,8 @@ __all__ = ["NeuralNDCGLoss", "neural_ndcg_loss"]
 
 def _body(lists: Lists, temperature: float, k: int | None, gain: Gain) -> Found:
     share, learns = shares(lists, gain, k)
-    earned = sorted_sums(lists.scores, lists.valid, share, discounts(share, k)[:k], temperature)
+    table, _ = discounts(share.shape[-1], k, share.device)
+    earned = sorted_sums(lists.scores, lists.valid, share, table[:k], temperature)
     return Found(torch.where(learns, 1 - earned, 0), learns)
 
 
@@ -42,7 +45,8 @@ def _pobrotyn(
 def _chance(relevance: Tensor, temperature: float = 1.0, k: int | None = None, gain: Gain = "exponential") -> float:
     """Every row of the matrix is the mean of all items, at any temperature."""
     check(temperature, k, gain)
-    return of_equal_scores(relevance, k, gain, float(discounts(relevance.double(), k).mean()))
+    table, _ = discounts(relevance.shape[-1], k, relevance.device)
+    return of_equal_scores(relevance, k, gain, float(table.mean()))
 
 
 @loss(
@@ -75,13 +79,14 @@ def neural_ndcg_loss(
                 Q = \partial\ell/\partial(\tau \log P), q_i = \sum_r Q_{ri}
     Use when:   NDCG is what is reported and lists are long: a place is a blend of the few items near it, and on a CPU only these
                 are computed (20,000 items take less time than approx_ndcg_loss needs).
-    Avoid when: values are compared or have to be >= 0 (approx_ndcg_loss): see Returns.
+    Avoid when: values are compared or have to be >= 0 (approx_ndcg_loss): see Returns. torch.compile, torch.func and second
+                derivatives make the whole matrix.
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)
     Args:
         temperature: > 0, a number; near 0 the value is 1 - NDCG@k.
         k: places that count; None for all. Only these rows of P are computed; every item is in each of them.
         gain: "exponential" for 2^y - 1, of any size without overflow; "linear" for y.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, multiplies an item's gain, in the ideal too. An item of weight 0 still takes its place.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
@@ -101,12 +106,12 @@ def neural_ndcg_loss(
         lambda lists: _body(lists, temperature, k, gain),
         scores,
         relevance,
-        mask,
-        weight,
-        query_weight,
-        offsets,
-        reduction,
-        normalizer,
+        mask=mask,
+        weight=weight,
+        query_weight=query_weight,
+        offsets=offsets,
+        reduction=reduction,
+        normalizer=normalizer,
     )
 
 

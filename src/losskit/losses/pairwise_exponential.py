@@ -81,7 +81,7 @@ def pairwise_exponential_loss(
         topk: only pairs of which at least one item is among the k highest scores of its list. All pairs are looked at then.
         ties: "drop" leaves out pairs of equal grades; "half" asks for equal scores of them, \cosh(s_i - s_j) each.
         pair_reduction: "mean" over the pairs of a list, "sum" of them, or "pooled": every pair of the batch counts the same.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, what each item counts for; a pair has the weight of its more relevant item, a tie the mean of both.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.

@@ -90,8 +90,8 @@ def pairwise_hinge_loss(
                 lambda_weight
     Gradient:   \partial\ell/\partial s_i = \frac{1}{\sum w} \left(\sum_{j: y_j > y_i, s_j - s_i < m} w_j \lambda_{ji} -
                 w_i \sum_{j: y_j < y_i, s_i - s_j < m} \lambda_{ij}\right): every pair inside the margin pulls alike
-    Use when:   lists are long: time is O(L log L) and memory O(L) for any number of grades (a million items: under a second).
-                Pairs that are right by the margin are left alone.
+    Use when:   lists are long: time is O(L log L) and memory O(L) for any number of grades (a million items of five grades: under
+                a second). Pairs that are right by the margin are left alone.
     Avoid when: scores have no natural unit (pairwise_logistic_loss needs no margin), or a smooth gradient is wanted
                 (pairwise_squared_hinge_loss).
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)
@@ -99,10 +99,10 @@ def pairwise_hinge_loss(
         margin: >= 0, by how much the more relevant item shall score higher.
         lambda_weight: what a pair counts by the metric that it would change, e.g. losskit.DeltaNDCG(k=10); a constant of the
             gradient, and no part of what the mean divides by. O(L log L) as well, but for NDCGLoss2 and NDCGLoss2PlusPlus.
-        topk: only pairs of which at least one item is among the k highest scores of its list.
+        topk: only pairs of which at least one item is among the k highest scores of its list. All pairs are looked at then.
         ties: "drop" leaves out pairs of equal grades; "half" draws them together: the mean of both ways round.
         pair_reduction: "mean" over the pairs of a list, "sum" of them, or "pooled": every pair of the batch counts the same.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, what each item counts for; a pair has the weight of its more relevant item, a tie the mean of both.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
@@ -189,10 +189,10 @@ def pairwise_squared_hinge_loss(
         margin: >= 0, by how much the more relevant item shall score higher.
         lambda_weight: what a pair counts by the metric that it would change, e.g. losskit.DeltaNDCG(k=10); a constant of the
             gradient, and no part of what the mean divides by. O(L log L) as well, but for NDCGLoss2 and NDCGLoss2PlusPlus.
-        topk: only pairs of which at least one item is among the k highest scores of its list.
+        topk: only pairs of which at least one item is among the k highest scores of its list. All pairs are looked at then.
         ties: "drop" leaves out pairs of equal grades; "half" draws them together: the mean of both ways round.
         pair_reduction: "mean" over the pairs of a list, "sum" of them, or "pooled": every pair of the batch counts the same.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, what each item counts for; a pair has the weight of its more relevant item, a tie the mean of both.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.

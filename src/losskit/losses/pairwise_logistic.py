@@ -93,17 +93,18 @@ def pairwise_logistic_loss(
     Gradient:   \partial\ell/\partial s_i = \frac{1}{\sum w} \left(\sum_{j: y_j > y_i} w_j \lambda_{ji} \sigma(s_i - s_j) -
                 w_i \sum_{j: y_j < y_i} \lambda_{ij} \sigma(s_j - s_i)\right): a pair far on the wrong side pulls by 1, never by 0
     Use when:   items have grades, or clicks are compared; lambda_weight=DeltaNDCG(k=10) where NDCG@10 is what is reported.
-                Lists may be long: memory is O(L), and only pairs of different grades cost time.
-    Avoid when: grades are noisy (pairwise_soft_zero_one_loss: a pair far out is given up), or lists have 100,000 items
-                (pairwise_hinge_loss: O(L log L)).
+                Lists may be long: memory is O(L); a long list of few grades takes O(L log L) on a CPU without lambda_weight and
+                topk (a million items of five grades: under a second), else time goes by pairs of different grades.
+    Avoid when: grades are noisy (pairwise_soft_zero_one_loss: a pair far out is given up), or lists of 100,000 items need a
+                lambda_weight (pairwise_hinge_loss). torch.compile, torch.func and second derivatives make a table of all pairs.
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)
     Args:
         lambda_weight: what a pair counts by the metric that it would change, e.g. losskit.DeltaNDCG(k=10); a constant of the
             gradient, and no part of what the mean divides by.
-        topk: only pairs of which at least one item is among the k highest scores of its list: O(k L) pairs.
+        topk: only pairs of which at least one item is among the k highest scores of its list: on CPU O(k L) pairs.
         ties: "drop" leaves out pairs of equal grades; "half" gives them a target of one half, as in RankNet's paper.
         pair_reduction: "mean" over the pairs of a list, "sum" of them, or "pooled": every pair of the batch counts the same.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, what each item counts for; a pair has the weight of its more relevant item, a tie the mean of both.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
@@ -181,14 +182,15 @@ def pairwise_soft_zero_one_loss(
                 near each other only
     Use when:   grades are noisy, or 1 - AUC itself shall be lowered after another loss has put the list roughly in order.
     Avoid when: training starts: a pair far on the wrong side has no gradient (pairwise_logistic_loss: the steepest).
+                torch.compile, torch.func and second derivatives make a table of all pairs.
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)
     Args:
         lambda_weight: what a pair counts by the metric that it would change, e.g. losskit.DeltaNDCG(k=10); a constant of the
             gradient, and no part of what the mean divides by.
-        topk: only pairs of which at least one item is among the k highest scores of its list: O(k L) pairs.
+        topk: only pairs of which at least one item is among the k highest scores of its list: on CPU O(k L) pairs.
         ties: "drop" leaves out pairs of equal grades; "half" counts them one half each, whatever their scores.
         pair_reduction: "mean" over the pairs of a list, "sum" of them, or "pooled": every pair of the batch counts the same.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, what each item counts for; a pair has the weight of its more relevant item, a tie the mean of both.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.

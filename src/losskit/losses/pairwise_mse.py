@@ -67,10 +67,10 @@ def pairwise_mse_loss(
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)
     Args:
         lambda_weight: what a pair counts by the metric that it would change, e.g. losskit.DeltaNDCG(k=10); a constant of the
-            gradient. Pairs of equal grades weigh 0 then and are left out of the mean.
-        topk: only pairs of which at least one item is among the k highest scores of its list.
+            gradient. Pairs of equal grades weigh 0 then and are left out of the mean. All pairs are looked at then.
+        topk: only pairs of which at least one item is among the k highest scores of its list. All pairs are looked at then.
         pair_reduction: "mean" over the pairs of a list, "sum" of them, or "pooled": every pair of the batch counts the same.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, what each item counts for; a pair has the weight of its more relevant item, or the mean of both.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.

@@ -31,16 +31,23 @@ def _exponential(rank: Tensor, count: Tensor) -> Tensor:
     return (torch.exp2(1 - rank) - least) / torch.where(count > 1, 1 - least, 1)
 
 
+def _refuse_other(weights: object) -> None:
+    if not isinstance(weights, Tensor):
+        raise TypeError(f'"discount" returned {type(weights).__name__}, expected a Tensor: one weight for each rank')
+
+
 def _given(discount: Callable[[Tensor], Tensor], rank: Tensor, count: Tensor) -> Tensor:
     """What a function of the ranks 1, 2, ... says, (L,) for all lists."""
     ranks = torch.arange(1, rank.shape[-1] + 1, device=rank.device, dtype=rank.dtype)
     weights = discount(ranks)
+    _refuse_other(weights)
     if weights.shape != ranks.shape:
         raise ShapeError(
             f'"discount" returned shape {tuple(weights.shape)}, expected {tuple(ranks.shape)}: one weight for each rank'
         )
-    if peek((weights < 0).any()):
-        raise ValueError(f'"discount" returned {float(weights.min())!r}, expected weights >= 0')
+    if peek(~((weights >= 0) & weights.isfinite()).all()):
+        bad = weights[~((weights >= 0) & weights.isfinite())][0]
+        raise ValueError(f'"discount" returned {float(bad)!r}, expected finite weights >= 0')
     return weights.to(rank.dtype).expand_as(rank)
 
 
@@ -104,7 +111,7 @@ def plistmle_loss(
             Or a function of the ranks 1, 2, ... (a float tensor) -> as many weights >= 0. Equals share their ranks' mean.
         ties: "efron", "breslow", "random" or "stable", as in listmle_loss.
         generator: of ties="random".
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, w: what choosing an item counts for. One of weight 0 is still somebody whom others must beat.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
@@ -124,12 +131,12 @@ def plistmle_loss(
         lambda lists: choices(lists, ties, generator, steps),
         scores,
         relevance,
-        mask,
-        weight,
-        query_weight,
-        offsets,
-        reduction,
-        normalizer,
+        mask=mask,
+        weight=weight,
+        query_weight=query_weight,
+        offsets=offsets,
+        reduction=reduction,
+        normalizer=normalizer,
     )
 
 

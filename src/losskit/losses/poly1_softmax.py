@@ -79,7 +79,7 @@ def poly1_softmax_loss(
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)
     Args:
         epsilon: >= -1, so that with one relevant item a better answer never costs more; 0 is listnet_loss.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, multiplies an item's gain. One of weight 0 is still somebody whom others must beat.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
@@ -94,7 +94,15 @@ def poly1_softmax_loss(
     """
     at_least("epsilon", epsilon, -1)
     return over_lists(
-        lambda lists: _body(lists, epsilon), scores, relevance, mask, weight, query_weight, offsets, reduction, normalizer
+        lambda lists: _body(lists, epsilon),
+        scores,
+        relevance,
+        mask=mask,
+        weight=weight,
+        query_weight=query_weight,
+        offsets=offsets,
+        reduction=reduction,
+        normalizer=normalizer,
     )
 
 

@@ -4,45 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from typing_extensions import override
 
-from ..core.check import between, wide, working
-from ..core.domain import Domain, Interval, Mask, Real, Sizes, Weight
+from ..core.check import at_least, wide, working
+from ..core.domain import Binary, Domain, Mask, Real, Weight
 from ..core.reduce import Reduction, reduce
 from ..ops.area import standing
 from ..parallel import gather_rows
 
 __all__: list[str] = []  # for the losses next door, not for the user
-
-
-@dataclass(frozen=True)
-class Binary(Interval):
-    """0 or 1, as numbers or bools."""
-
-    low: float = 0.0
-    high: float = 1.0
-    whole: bool = True
-    meaning: str = "1 or True for a positive, 0 or False for a negative"
-
-    @override
-    def within(self, value: Tensor) -> bool:
-        return bool(((value == 0) | (value == 1)).all())
-
-    @override
-    def outside(self, value: Tensor, sizes: Sizes) -> Tensor:
-        return (value != 0) & (value != 1) & (value == value)
-
-    @override
-    def draw(self, generator: torch.Generator, sizes: Sizes, dtype: torch.dtype = torch.float64) -> Tensor:
-        shape = self.size(sizes) or ()
-        first = torch.randint(2, (), generator=generator)
-        return ((torch.arange(math.prod(shape)) + first) % 2).reshape(shape).to(dtype)  # any two neighbours are a pair
 
 
 SIDES: Mapping[str, Domain] = {
@@ -89,12 +63,10 @@ def hardest(at: Sides, max_fpr: float, min_tpr: float) -> Sides:
 
     Those that tie at the boundary share what is left of it, in proportion to their weights.
     """
-    between("max_fpr", max_fpr, 0, 1)
-    between("min_tpr", min_tpr, 0, 1)
-    if max_fpr == 0:
-        raise ValueError('"max_fpr" must be in (0, 1], got 0: no negative would be left')
-    if min_tpr == 1:
-        raise ValueError('"min_tpr" must be in [0, 1), got 1: no positive would be left')
+    for name, share, whole in (("max_fpr", max_fpr, "(0, 1]"), ("min_tpr", min_tpr, "[0, 1)")):
+        at_least(name, share, -math.inf, finite=False)  # a number
+        if not (0 < share <= 1 if name == "max_fpr" else 0 <= share < 1):
+            raise ValueError(f'"{name}" must be in {whole}, got {share!r}: something has to be left of both classes')
     positive, negative = at.positive, at.negative
     if max_fpr < 1:
         above = standing(at.scores, negative)
@@ -131,21 +103,3 @@ def over_pairs(
     return one_value(
         sums(at.scores, at.positive, at.negative) / torch.where(pairs == 0, 1, pairs), at, like, reduction, normalizer
     )
-
-
-def by_pairs(
-    phi: Callable[[Tensor], Tensor], input: Tensor, target: Tensor, weight: Tensor | None, max_fpr: float, min_tpr: float
-) -> Tensor:
-    """The mean of phi(s_i - s_j), one pair after the other: what the references of these losses are made of."""
-    scores, counts = input.double(), torch.ones_like(input).double() if weight is None else weight.double()
-    hard = {1: torch.zeros_like(scores), 0: torch.zeros_like(scores)}
-    for label, share, sign in ((1, 1 - min_tpr, -1), (0, max_fpr, 1)):
-        w = torch.where(target == label, counts, 0)
-        for i in range(len(scores)):
-            worse, tied = (w[at].sum() for at in (sign * scores > sign * scores[i], scores == scores[i]))
-            hard[label][i] = w[i] * ((share * w.sum() - worse) / tied).clamp(0, 1) if w[i] > 0 else 0
-    total, pairs = torch.zeros(()).double(), hard[1].sum() * hard[0].sum()
-    for i in range(len(scores)):
-        for j in range(len(scores)):
-            total = total + hard[1][i] * hard[0][j] * phi(scores[i] - scores[j])
-    return total / pairs if pairs > 0 else total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,32 +12,22 @@ from ..core.check import choice, wide
 from ..core.module import Loss
 from ..core.reduce import Reduction
 from ..ops.stages import stage_costs, stages
+from .gains import gains
 from .lists import GRADES, LISTS, Found, Lists, over_lists
 
 __all__ = ["UniqueSoftmaxLoss", "unique_softmax_loss"]
 
-Gain = Literal["scaled", "raw"]
 
-
-def _gains(relevance: Tensor, gain: Gain) -> Tensor:
-    """2^y - 1, (B, L); scaled: divided by that of the list's largest y, of which no power is above 1."""
-    if gain == "raw":
-        return torch.expm1(math.log(2) * relevance)
-    top = relevance.amax(-1, keepdim=True)
-    low = torch.where(top > 0, torch.expm1(-math.log(2) * top), -1)
-    return torch.exp2(relevance - top) * (torch.expm1(-math.log(2) * relevance) / low)
-
-
-def _body(lists: Lists, gain: Gain) -> Found:
+def _body(lists: Lists, normalize: bool) -> Found:
     if not lists.scores.shape[-1]:
         return Found(lists.scores.sum(-1), lists.scores.new_zeros(len(lists.scores)))
     at = stages(lists.relevance, lists.valid)
-    gains = (_gains(lists.relevance, gain) * wide(lists.counts)).gather(-1, at.place)
-    learns = ((gains > 0) & (at.after < at.length)).any(-1)
-    return Found(stage_costs(lists.scores, at, gains), learns)
+    earned = (gains(lists.relevance, normalize=normalize) * wide(lists.counts)).gather(-1, at.place)
+    learns = ((earned > 0) & (at.after < at.length)).any(-1)
+    return Found(stage_costs(lists.scores, at, earned), learns)
 
 
-def _paper(scores: Tensor, relevance: Tensor, *, gain: str = "scaled") -> Tensor:
+def _paper(scores: Tensor, relevance: Tensor, *, normalize: bool = True) -> Tensor:
     """-sum_i (2^y_i - 1) log(e^s_i / (e^s_i + sum_{y_j < y_i} e^s_j))."""
     values: list[float] = []
     for s, y in zip(scores.double().tolist(), relevance.tolist(), strict=True):
@@ -47,16 +36,16 @@ def _paper(scores: Tensor, relevance: Tensor, *, gain: str = "scaled") -> Tensor
             lower = sum(math.exp(other) for other, below in zip(s, y, strict=True) if below < grade)
             total -= (2**grade - 1) * (own - math.log(math.exp(own) + lower))
         largest = 2 ** max(y, default=0) - 1
-        values.append(total / largest if gain == "scaled" and largest else total)
+        values.append(total / largest if normalize and largest else total)
     return torch.tensor(values, dtype=torch.float64)
 
 
-def _chance(relevance: Tensor, gain: Gain = "scaled") -> float:
+def _chance(relevance: Tensor, normalize: bool = True) -> float:
     """An item is one of those below it and itself, in the mean over the lists with a grade above another."""
     lists = torch.atleast_2d(relevance).double()
     lists = lists[lists.amax(-1) > lists.amin(-1)]
     lower = (lists.unsqueeze(-2) < lists.unsqueeze(-1)).sum(-1)
-    return float((_gains(lists, gain) * torch.log1p(lower.double())).sum() / len(lists))
+    return float((gains(lists, normalize=normalize) * torch.log1p(lower.double())).sum() / len(lists))
 
 
 @loss(
@@ -64,7 +53,7 @@ def _chance(relevance: Tensor, gain: Gain = "scaled") -> float:
     sample={**LISTS, "relevance": GRADES},
     reference=_paper,
     laws=("nonnegative", "convex", "bounded_gradient"),
-    variants=({}, {"gain": "raw"}),
+    variants=({}, {"normalize": False}),
     chance=_chance,
     floor=lambda: 0.0,
 )
@@ -72,7 +61,7 @@ def unique_softmax_loss(
     scores: Tensor,
     relevance: Tensor,
     *,
-    gain: Gain = "scaled",
+    normalize: bool = True,
     mask: Tensor | None = None,
     weight: Tensor | None = None,
     query_weight: Tensor | None = None,
@@ -90,10 +79,10 @@ def unique_softmax_loss(
     Avoid when: one item of a list is relevant (listnet_loss is the same then), or grades have no scale, which 2^y needs.
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)
     Args:
-        gain: "scaled": 2^y - 1 divided by that of the best item of the list, so that every list has an item that counts 1, and
-            no grade is too large; the same as "raw" for grades 0 and 1. "raw": 2^y - 1, as in TF-Ranking and Rax: a list whose
-            best grade is 4 counts like fifteen whose best is 1, and a grade above 127 is inf in float32.
-        mask: (*, L) bool, True where an item counts; what is masked may be NaN.
+        normalize: 2^y - 1 is divided by that of the best item of the list, so that every list has an item that counts 1, and no
+            grade is too large. False: 2^y - 1 as it is, as in TF-Ranking and Rax, the same for grades 0 and 1: a list whose best
+            grade is 4 counts like fifteen whose best is 1, and a grade above 127 is inf in float32.
+        mask: (*, L) bool, True where an item counts; what is masked may be NaN, a valid NaN or inf makes its list NaN.
         weight: (*, L) >= 0, multiplies an item's gain. One of weight 0 is still somebody whom others must beat.
         query_weight: (*) or (B,) >= 0, what each list counts for in the mean.
         offsets: (B + 1,) where lists of different lengths begin in a flat batch, and the end of the last.
@@ -106,16 +95,24 @@ def unique_softmax_loss(
         >>> losskit.unique_softmax_loss(torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0]]))  # ln(1 + e^0.2)
         tensor(0.7981)
     """
-    choice("gain", gain, ("scaled", "raw"))
+    choice("normalize", normalize, (True, False))
     return over_lists(
-        lambda lists: _body(lists, gain), scores, relevance, mask, weight, query_weight, offsets, reduction, normalizer
+        lambda lists: _body(lists, normalize),
+        scores,
+        relevance,
+        mask=mask,
+        weight=weight,
+        query_weight=query_weight,
+        offsets=offsets,
+        reduction=reduction,
+        normalizer=normalizer,
     )
 
 
 class UniqueSoftmaxLoss(Loss, function=unique_softmax_loss):
     """Module of :func:`unique_softmax_loss`."""
 
-    gain: Gain = "scaled"
+    normalize: bool = True
     mask: Tensor | None = None
     weight: Tensor | None = None
     query_weight: Tensor | None = None

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .first_order import Found, first_order
-from .list_ranks import order, runs
+from .list_ranks import begins, order, runs
 
 __all__ = ["Standing", "area_under_min", "binary_hinge", "standing"]
 
@@ -48,7 +48,7 @@ class _Line(NamedTuple):
 
 def _line(scores: Tensor, positive: Tensor, negative: Tensor, margin: float) -> _Line:
     first = order(positive > 0)  # at the kink itself the negative stands first: the two are no pair
-    z = scores - torch.where(positive > 0, margin, 0)
+    z = torch.where(positive > 0, scores - margin, scores)
     place = first.gather(0, order(z.gather(0, first)))
     z, p, n = (t.gather(0, place) for t in (z, positive, negative))
     return _Line(place, z - z.roll(1), p, n, _before(p.cumsum(0)), _rest(n))
@@ -97,9 +97,7 @@ class Standing(NamedTuple):
 def _ties(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The order of the scores, and by rank the first of its tie and the one after its last."""
     place = order(scores)
-    s = scores.detach().gather(0, place)
-    begins = (s != s.roll(1)) | (torch.arange(len(s), device=s.device) == 0)
-    return place, *runs(begins)
+    return place, *runs(begins(scores.detach().gather(0, place)))
 
 
 def _standing(weight: Tensor, ties: tuple[Tensor, Tensor, Tensor]) -> Standing:

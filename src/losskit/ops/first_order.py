@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .autograd import eagerly
 
-__all__ = ["Found", "first_order"]
+__all__ = ["Found", "Kernel", "by_list", "first_order", "lean"]
 
 # of (input, *others): the value, what is saved for backward, and pull(gradient of the value, *saved) -> gradient of the input
 Found = tuple[Tensor, tuple[Tensor | None, ...], Callable[..., Tensor]]
@@ -53,3 +53,28 @@ class _FirstOrder(torch.autograd.Function):
         value = ctx.formula(input, *others)
         (slope,) = torch.autograd.grad(value, input, grads[0], create_graph=True)
         return None, None, slope, *none
+
+
+def lean(formula: Callable[..., Tensor], kernel: Kernel, input: Tensor, *others: Tensor | None) -> Tensor:
+    """``first_order`` for a formula that is dense: where no gradient is wanted, too, the kernel gives the value."""
+    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, *others))
+    if wanted or torch.compiler.is_compiling():
+        return first_order(formula, kernel, input, *others)
+    value: Tensor = eagerly(_Value, lambda: formula(input, *others), kernel, input, *others)
+    return value
+
+
+class _Value(torch.autograd.Function):
+    """Nothing but the kernel's value; applied, so that torch.func refuses it."""
+
+    @staticmethod
+    def forward(ctx: Any, kernel: Kernel, *tensors: Tensor) -> Tensor:
+        return kernel(*tensors)[0]
+
+
+def by_list(grad: Tensor, slope: Tensor) -> Tensor:
+    """A ``pull`` for values of lists whose derivative ``slope`` is taken along.
+
+    Shape:      grad (B,), slope (B, L) -> (B, L) in the dtype of the slope
+    """
+    return slope * grad.unsqueeze(-1).to(slope.dtype)

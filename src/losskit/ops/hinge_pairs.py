@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .autograd import apply, define
-from .first_order import Found, first_order
+from .first_order import Found, by_list, first_order, lean
 from .hinge_dense import Table, dense_total, dense_total_and_slope, graded_table, tied_table
 from .hinge_moments import Piece, bent, total_and_slope
 from .hinge_pieces import Items, graded_pieces, in_grades, tied_pieces, with_itself
@@ -56,10 +56,9 @@ def tied_hinge(scores: Tensor, relevance: Tensor, valid: Tensor, weight: Tensor 
 def _total(ties: bool, margin: float, power: int, scores: Tensor, *others: Tensor | None) -> Tensor:
     constants = [None if t is None else t.detach() for t in others]
     if scores.shape[-1] <= _SHORT:
-        ways = partial(_dense_formula, ties, margin, power), partial(_dense_kernel, ties, margin, power)
-    else:
-        ways = partial(_formula, ties, margin, power), partial(_kernel, ties, margin, power)
-    return first_order(*ways, scores, *constants)
+        dense = partial(_dense_formula, ties, margin, power), partial(_dense_kernel, ties, margin, power)
+        return lean(*dense, scores, *constants)
+    return first_order(partial(_formula, ties, margin, power), partial(_kernel, ties, margin, power), scores, *constants)
 
 
 def _table(ties: bool) -> Table:
@@ -72,16 +71,12 @@ def _dense_formula(ties: bool, margin: float, power: int, scores: Tensor, releva
 
 def _dense_kernel(ties: bool, margin: float, power: int, scores: Tensor, relevance: Tensor, *others: Tensor | None) -> Found:
     total, slope = dense_total_and_slope(_table(ties), margin, power, scores, relevance, *others)
-    return total.to(relevance.dtype), (slope,), partial(_pull, dtype=scores.dtype)
+    return total.to(relevance.dtype), (slope,), by_list
 
 
 def _kernel(ties: bool, margin: float, power: int, scores: Tensor, *others: Tensor) -> Found:
     total, slope = _sorted_sum(ties, margin, power, scores, *others)
-    return total, (slope,), partial(_pull, dtype=scores.dtype)
-
-
-def _pull(grad: Tensor, slope: Tensor, *, dtype: torch.dtype) -> Tensor:
-    return (grad.unsqueeze(-1) * slope).to(dtype)
+    return total, (slope.to(scores.dtype),), by_list
 
 
 def _pieces(ties: bool, margin: float, power: int, items: Items) -> Iterator[Piece]:
@@ -104,6 +99,8 @@ def _sorted_sum(ties: bool, margin: float, power: int, scores: Tensor, *others: 
 
 def _sorted_bend(ties: bool, margin: float, power: int, moved: Tensor, scores: Tensor, *others: Tensor) -> Tensor:
     """The second derivative applied to ``moved`` (B, L)."""
+    if moved.device.type == "cpu" and not moved.any():  # of a first derivative in a compiled graph nothing else is asked
+        return torch.zeros_like(moved)
     items = in_grades(scores, *others)
     moved = moved.gather(-1, items.at)
     found = torch.zeros_like(moved)

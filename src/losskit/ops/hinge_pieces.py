@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .hinge_moments import Piece
-from .list_ranks import order, runs
+from .list_ranks import begins, order, runs
 
 __all__ = ["Items", "graded_pieces", "in_grades", "tied_pieces", "with_itself"]
 
@@ -52,25 +52,19 @@ def in_grades(
     """The lists put in order; ``places`` are gain, ordered, swapped and tied of the pairs' weights."""
     wide = relevance.dtype
     key = torch.where(valid, relevance, torch.inf)
-    at = _sorted(key)
+    at = order(key)
     key, there = key.gather(-1, at), valid.gather(-1, at)
     score = torch.where(valid, scores.detach(), 0).to(wide)
     # whole numbers are subtracted without an error, so that equal distances stay equal
     score = score - (score.sum(-1, keepdim=True) / valid.sum(-1, keepdim=True).clamp(min=1)).round()
     held = [None if t is None else torch.where(there, t.to(wide).gather(-1, at), 0) for t in (weight, *places)]
     held += [None] * (5 - len(held))
-    level = torch.cat([torch.zeros_like(at[..., :1]), (key[..., 1:] != key[..., :-1]).cumsum(-1)], -1)
-    return Items(at, score.gather(-1, at), level, there.to(wide), *held)
-
-
-def _sorted(key: Tensor) -> Tensor:
-    # torch sorts one row of a matrix in twice the time of a vector
-    return order(key[0]).unsqueeze(0) if key.shape[0] == 1 else order(key)
+    return Items(at, score.gather(-1, at), begins(key).cumsum(-1) - 1, there.to(wide), *held)
 
 
 def _then(at: Tensor, key: Tensor | None) -> Tensor:
     """An order by ``key``, and within that as before."""
-    return at if key is None else at.gather(-1, _sorted(key.gather(-1, at)))
+    return at if key is None else at.gather(-1, order(key.gather(-1, at)))
 
 
 def _top(level: Tensor) -> int:
@@ -82,13 +76,6 @@ def _top(level: Tensor) -> int:
 
 def _small(number: Tensor, top: int) -> Tensor:
     return number.to(torch.uint8 if top < 256 else torch.int32)  # a radix sort has fewer digits to look at
-
-
-def _begins(*keys: Tensor) -> Tensor:
-    """Where a run of equal keys begins."""
-    one = torch.ones_like(keys[0][..., :1], dtype=torch.bool)
-    differs = [key[..., 1:] != key[..., :-1] for key in keys]
-    return torch.cat([one, differs[0] if len(differs) == 1 else differs[0] | differs[1]], -1)
 
 
 Terms = list[tuple[Tensor, Tensor]]
@@ -106,14 +93,14 @@ def _piece(
 ) -> Piece:
     """The sequence of entries ``at``, rising in ``key`` in each segment, which is a run of equal numbers."""
     numbers = [number.gather(-1, at) for number in segments if number is not None]
-    begins = _begins(*numbers) if numbers else None
+    starts = begins(*numbers) if numbers else None
 
     def gaps(value: Tensor) -> Tensor:
         value = value.gather(-1, at)
         gap = value.diff(dim=-1, prepend=value[..., :1])
-        return gap if begins is None else torch.where(begins, 0, gap)
+        return gap if starts is None else torch.where(starts, 0, gap)
 
-    first, after = (None, None) if begins is None else runs(begins)
+    first, after = (None, None) if starts is None else runs(starts)
     return Piece(at, gaps(key), None if second is None else gaps(second), first, after, powers, whole, terms)
 
 
@@ -121,22 +108,22 @@ def graded_pieces(items: Items, margin: float, power: int) -> Iterator[Piece]:
     """The pairs (i, j) with y_i > y_j, each in one piece, weighed max(0, margin - (s_i - s_j))^power."""
     top = _top(items.level)
     ranked = _Ranked.of(items, margin) if items.ordered is not None else None
-    begins = _borders(items.level) if items.gain is not None else None
+    borders = _borders(items.level) if items.gain is not None else None
     for bit in range(top.bit_length()):
         block = None if top >> (bit + 1) == 0 else _small(items.level >> (bit + 1), top >> (bit + 1))
         upper = (items.level >> bit) % 2 == 1
         above, below = torch.where(upper, items.mass, 0), torch.where(upper, 0, items.counts)
         terms = [(above, below)]
-        if items.gain is not None and begins is not None:
+        if items.gain is not None and borders is not None:
             border = ((items.level >> bit) | 1) << bit  # the lowest of the upper levels of the block
-            least = items.gain.gather(-1, begins.gather(-1, border.clamp(max=begins.shape[-1] - 1)))
+            least = items.gain.gather(-1, borders.gather(-1, border.clamp(max=borders.shape[-1] - 1)))
             terms = [(above * (items.gain - least), below), (above, below * (least - items.gain))]
         if ranked is not None:
             yield from ranked.pieces(items, upper, block, terms, margin, power)
             continue
         # equal keys stay in the order of their grades: an item exactly at the margin comes before the upper one, and is no pair
         shifted = torch.where(upper, items.score - margin, items.score)
-        at = _then(_sorted(shifted), block)
+        at = _then(order(shifted), block)
         whole = items.weight is None and items.gain is None
         yield _piece(at, shifted, [block], _only(power), terms, whole=whole)
 
@@ -144,9 +131,8 @@ def graded_pieces(items: Items, margin: float, power: int) -> Iterator[Piece]:
 def _borders(level: Tensor) -> Tensor:
     """Where each level begins, the last place for a level that does not exist."""
     size = level.shape[-1]
-    begins = torch.cat([torch.ones_like(level[..., :1]), level.diff(dim=-1)], -1) > 0
     here = torch.arange(size, device=level.device).expand(level.shape)
-    slot = torch.where(begins, level, size)
+    slot = torch.where(begins(level), level, size)
     return torch.full_like(level, size - 1)[..., :1].expand(*level.shape[:-1], size + 1).scatter(-1, slot, here)[..., :size]
 
 
@@ -172,11 +158,11 @@ def tied_pieces(items: Items, margin: float, power: int) -> Iterator[Piece]:
     top = _top(items.level)
     level = torch.cat([items.level, items.level], -1)
     block = None if top == 0 else _small(level, top)
-    yield _piece(_then(_sorted(shifted), block), shifted, [block], _only(power), terms)
+    yield _piece(_then(order(shifted), block), shifted, [block], _only(power), terms)
 
 
 def _several(items: Items) -> Tensor:
-    first, after = runs(_begins(items.level))
+    first, after = runs(begins(items.level))
     return after - first > 1
 
 
@@ -203,17 +189,17 @@ class _Ranked(NamedTuple):
 
     @classmethod
     def of(cls, items: Items, margin: float) -> _Ranked:
-        by_score = _sorted(items.score)
+        by_score = order(items.score)
         score = items.score.gather(-1, by_score)
         cell = torch.floor(score / margin) if margin > 0 else torch.zeros_like(score)
-        first, after = runs(_begins(cell))
+        first, after = runs(begins(cell))
         ordered = items.ordered.gather(-1, by_score) if items.ordered is not None else score
 
         def back(value: Tensor) -> Tensor:
             return torch.zeros_like(value).scatter(-1, by_score, value)
 
         own, lower = ordered.gather(-1, after - 1), ordered.gather(-1, (first - 1).clamp(min=0))
-        high_first = items.score.shape[-1] - 1 - _sorted(items.score.flip(-1))
+        high_first = items.score.shape[-1] - 1 - order(items.score.flip(-1))
         return cls(by_score, high_first, back(cell), back(own), back(lower))
 
     def pieces(
@@ -241,4 +227,4 @@ class _Ranked(NamedTuple):
         ahead = torch.where(self.cell > self.cell - 1, items.ordered - self.lower_border, 0)
         behind = self.own_border - items.ordered
         both = [(x * ahead, y) for x, y in terms] + [(x, y * behind) for x, y in terms]
-        yield _piece(_then(_then(_sorted(shifted), cell), block), shifted, [cell, block], _only(power), both)
+        yield _piece(_then(_then(order(shifted), cell), block), shifted, [cell, block], _only(power), both)

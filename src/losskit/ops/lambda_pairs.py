@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-__all__ = ["Lambda"]
+__all__ = ["Lambda", "steps"]
 
 
 # lambda_ij = (gain_i - gain_j) (place_ij + mu delta(d_ij)) of a pair with y_i > y_j,
@@ -21,7 +23,13 @@ class Lambda(NamedTuple):
     tied: Tensor | None = None
     """The same number for all items of one score."""
     rank: Tensor | None = None
-    """d_ij = |rank_i - rank_j|, delta(d) = 1 / log2(1 + d) - 1 / log2(2 + d)."""
+    """d_ij = |rank_i - rank_j|, delta(d) = steps(d)."""
     apart: Tensor | None = None
     """d_ij where s_i = s_j."""
     mu: float = 0.0
+
+
+def steps(distance: Tensor) -> Tensor:
+    """1 / log2(1 + d) - 1 / log2(2 + d), without the cancellation."""
+    near, far = torch.log1p(distance), torch.log1p(distance + 1)
+    return torch.log1p(1 / (1 + distance)) * (math.log(2) / (near * far))

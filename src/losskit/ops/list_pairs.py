@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..core.check import wide
-from .autograd import eagerly
-from .first_order import Found, first_order
+from .first_order import Found, by_list, lean
+from .graded_logistic import graded
 from .hinge_pairs import hinge_pairs, tied_hinge
-from .lambda_pairs import Lambda
+from .lambda_pairs import Lambda, steps
 from .list_tile_forms import Form
 from .list_tiles import Call, swept
 from .moment_pairs import exponential_pairs, mse_pairs
@@ -50,7 +50,8 @@ def pair_sums(
     """The sum over the pairs of each list (B,), differentiable in the scores; weights and places are constants.
 
     Hinges without ``topk`` and a term of |rank_i - rank_j| take O(n log n), squares and exponentials without ``topk`` and ``lam``
-    too; all else goes through tiles, O(n) memory and a look at every pair.
+    too; logistic and soft zero-one losses of long lists of few grades, likewise without, as much on CPU. All else goes through
+    tiles, O(n) memory and a look at every pair.
 
     Shape:      scores, relevance, valid, weight (B, L) -> (B,)
     """
@@ -72,21 +73,7 @@ def _looked_at(
     """Every pair is looked at."""
     vectors = (None,) * 6 if lam is None else lam[:6]
     formula, kernel = functools.partial(_dense, kind), functools.partial(_kernel, kind)
-    others = (relevance, valid, weight, *vectors)
-    if torch.compiler.is_compiling() or (scores.requires_grad and torch.is_grad_enabled()):
-        return first_order(formula, kernel, scores, *others)
-    # a table of pairs is too large for an evaluation as well
-    value: Tensor = eagerly(_Value, lambda: formula(scores, *others), lambda: kernel(scores, *others)[0], scores)
-    return value
-
-
-class _Value(torch.autograd.Function):
-    """A value without a gradient; applied, so that torch.func refuses it."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Any, scores: Tensor) -> Tensor:
-        found: Tensor = value()
-        return found
+    return lean(formula, kernel, scores, relevance, valid, weight, *vectors)
 
 
 def _call(kind: _Kind, scores: Tensor, relevance: Tensor, valid: Tensor, weight: Tensor | None, *vectors: Any) -> Call:
@@ -97,12 +84,8 @@ def _call(kind: _Kind, scores: Tensor, relevance: Tensor, valid: Tensor, weight:
 def _kernel(kind: _Kind, scores: Tensor, *others: Any) -> Found:
     call = _call(kind, scores, *others)
     kernels = _kernels() if scores.device.type == "cuda" else None
-    found = kernels.swept(call) if kernels is not None and kernels.fits(call) else swept(call)
-    return found.value, (found.gradient,), _scaled
-
-
-def _scaled(grad: Tensor, gradient: Tensor) -> Tensor:
-    return grad.to(gradient.dtype).unsqueeze(-1) * gradient
+    found = kernels.swept(call) if kernels is not None and kernels.fits(call) else graded(call) or swept(call)
+    return found.value, (found.gradient,), by_list
 
 
 @functools.cache
@@ -171,5 +154,5 @@ def _dense_lambda(lam: Lambda, s: Tensor) -> Tensor:
         place = torch.where(same, lam.tied.unsqueeze(-1), place)
     if lam.rank is not None and lam.apart is not None:
         d = torch.where(same, lam.apart.unsqueeze(-1), apart(lam.rank).abs()).clamp(min=1)
-        place = place + lam.mu * (1 / torch.log2(1 + d) - 1 / torch.log2(2 + d))
+        place = place + lam.mu * steps(d)
     return gain * place

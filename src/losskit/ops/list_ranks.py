@@ -1,14 +1,16 @@
-"""Items of many lists in the order of their scores: a fast stable sort, places, and means over ties."""
+"""Items of many lists in the order of their scores: a fast stable sort, runs of equal keys, and places."""
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Places", "mean_over_ties", "order", "places", "runs"]
+__all__ = ["Places", "begins", "order", "places", "runs", "valid_first"]
 
+_RADIX = 1 << 15  # a vector of so many integers, but no row of a matrix, torch sorts by radix where it rises: five times as fast
 _WHOLE = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
@@ -22,7 +24,7 @@ def order(key: Tensor, *, descending: bool = False) -> Tensor:
     if key.dtype == torch.bool:
         key = key.to(torch.uint8)
     if not key.is_floating_point():
-        return key.argsort(dim=-1, descending=descending, stable=True)
+        return _rising(~key if descending else key)
     key = key.detach() if key.dtype in _WHOLE else key.detach().float()
     key = 0.0 - key if descending else key + 0.0  # one zero
     key.masked_fill_(key != key, torch.nan)  # one NaN
@@ -31,18 +33,36 @@ def order(key: Tensor, *, descending: bool = False) -> Tensor:
     whole = torch.iinfo(_WHOLE[key.dtype])
     bits = key.view(_WHOLE[key.dtype])
     # below zero the bits fall as the number rises
-    return bits.bitwise_xor_((bits >> (whole.bits - 1)).bitwise_and_(whole.max)).argsort(dim=-1, stable=True)
+    return _rising(bits.bitwise_xor_((bits >> (whole.bits - 1)).bitwise_and_(whole.max)))
 
 
-def runs(begins: Tensor) -> tuple[Tensor, Tensor]:
-    """The first place of the run that each place is in, and the place after its last: runs start where ``begins``.
+def _rising(key: Tensor) -> Tensor:
+    """The order of integers."""
+    plain = key.dim() == 1 or key.shape[-1] < _RADIX or not key.numel()
+    if plain or key.device.type != "cpu" or torch.compiler.is_compiling():
+        return key.argsort(dim=-1, stable=True)
+    return torch.stack([row.argsort(stable=True) for row in key.flatten(0, -2)]).view(key.shape)
 
-    Shape:      begins (*, L) bool, True at place 0 -> (*, L), (*, L) int64
+
+def begins(*keys: Tensor) -> Tensor:
+    """Where a run of equal keys begins, or of equal pairs of keys and so on: NaN equals nothing.
+
+    Shape:      keys (*, L), in order -> (*, L) bool, True at place 0
     """
-    size = begins.shape[-1]
-    here = torch.arange(size, device=begins.device).expand(begins.shape)
-    first = torch.where(begins, here, 0).cummax(-1).values if size else here
-    ends = begins.roll(-1, -1)
+    one = torch.ones_like(keys[0][..., :1], dtype=torch.bool)
+    differs = [key[..., 1:] != key[..., :-1] for key in keys]
+    return torch.cat([one, functools.reduce(torch.logical_or, differs)], -1)
+
+
+def runs(begin: Tensor) -> tuple[Tensor, Tensor]:
+    """The first place of the run that each place is in, and the place after its last: runs start where ``begin``.
+
+    Shape:      begin (*, L) bool, True at place 0 -> (*, L), (*, L) int64
+    """
+    size = begin.shape[-1]
+    here = torch.arange(size, device=begin.device).expand(begin.shape)
+    first = torch.where(begin, here, 0).cummax(-1).values if size else here
+    ends = begin.roll(-1, -1)
     after = torch.where(ends, here + 1, size).flip(-1).cummin(-1).values.flip(-1) if size else here
     return first, after
 
@@ -62,30 +82,13 @@ def places(scores: Tensor, valid: Tensor) -> Places:
     Shape:      scores (B, L), valid (B, L) bool
     """
     scores = scores.detach()
-    at = _valid_first(order(scores, descending=True), valid)
-    s, there = scores.gather(-1, at), valid.gather(-1, at)
-    here = torch.arange(s.shape[-1], device=s.device)
-    begins = (s != s.roll(1, -1)) | ~there | (here == 0)
-    first, after = runs(begins)
+    at = valid_first(order(scores, descending=True), valid)
+    first, after = runs(begins(scores.gather(-1, at)) | ~valid.gather(-1, at))
     above, tied = (torch.zeros_like(at).scatter(-1, at, value) for value in (first, after - first))
     count = valid.sum(-1, keepdim=True)
     return Places(torch.where(valid, above, count), torch.where(valid, tied, 1))
 
 
-def _valid_first(at: Tensor, valid: Tensor) -> Tensor:
+def valid_first(at: Tensor, valid: Tensor) -> Tensor:
     """The same order with the items that are not valid at the end."""
     return at.gather(-1, order(~valid.gather(-1, at)))
-
-
-def mean_over_ties(table: Tensor, at: Places) -> Tensor:
-    """The mean of ``table`` over the places that an item's tie takes: its expectation if ties are broken at random.
-
-    Shape:      table (L,) or (B, L), by place -> (B, L) in float64 where the device has it
-    """
-    table = (table if table.device.type == "mps" else table.double()).expand(at.above.shape)
-    sums = torch.cat([table.new_zeros(*table.shape[:-1], 1), table.cumsum(-1)], -1)
-    stop = (at.above + at.tied).clamp(max=table.shape[-1])
-    mean = (sums.gather(-1, stop) - sums.gather(-1, torch.minimum(at.above, stop))) / at.tied
-    # a difference of sums has lost digits that the place itself has
-    alone = table.gather(-1, at.above.clamp(max=max(table.shape[-1] - 1, 0))) if table.shape[-1] else mean
-    return torch.where(at.tied == 1, alone, mean)

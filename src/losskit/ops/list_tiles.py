@@ -12,13 +12,14 @@ from torch import Tensor
 from ..core.check import wide
 from .blocks import slabs
 from .lambda_pairs import Lambda
-from .list_ranks import order, places, runs
+from .list_ranks import begins, order, places, runs
 from .list_tile_forms import EXPONENTIALS, Form, Room, Tile, counts_for, reach, row_sums
 
-__all__ = ["Call", "Found", "Items", "sorted_items", "swept"]
+__all__ = ["Call", "Sorted", "Sums", "sorted_items", "swept"]
 
 _PAIRS = 1 << 18  # of a tile: three to seven sheets of 1 MiB in float32; smaller ones cost more calls than they save
 _WIDTH = 4096
+_DIFFERENCES = ("gain", "ordered", "swapped")  # of these only differences count
 
 
 class Call(NamedTuple):
@@ -35,14 +36,14 @@ class Call(NamedTuple):
     half: bool = False
 
 
-class Found(NamedTuple):
+class Sums(NamedTuple):
     """The sum of each list (B,) in float64, and its gradient (B, L) in the dtype of the scores."""
 
     value: Tensor
     gradient: Tensor
 
 
-class Items(NamedTuple):
+class Sorted(NamedTuple):
     """Numbers of the items of one role, in falling order of relevance."""
 
     values: dict[str, int]
@@ -71,7 +72,7 @@ class _Totals(NamedTuple):
     gradient: Tensor
 
 
-def swept(call: Call) -> Found:
+def swept(call: Call) -> Sums:
     """The sums of a call and their gradients, tile by tile.
 
     On a CPU tiles without a pair are left out; elsewhere nothing asks the device where they are.
@@ -86,25 +87,25 @@ def swept(call: Call) -> Found:
             _sweep(call, rows, cols, room, spread, totals, tied=False)
             if call.half:
                 _sweep(call, rows, cols, room, spread, totals, tied=True)
-    return Found(totals.value, totals.gradient.to(call.scores.dtype))
+    return Sums(totals.value, totals.gradient.to(call.scores.dtype))
 
 
-def sorted_items(call: Call) -> tuple[Items, float]:
+def sorted_items(call: Call) -> tuple[Sorted, float]:
     """All items in falling order of relevance, and the bound of |s_i - s_j| that allows products of exponentials."""
     scores, relevance, valid = call.scores, call.relevance, call.valid
     # no item, and one whose relevance is NaN: in no pair, at the end
     place = order(torch.where(valid, relevance, math.nan), descending=True)
     y = relevance.gather(-1, place)
     there = valid.gather(-1, place) & (y == y)
-    begins = y != y.roll(1, -1)
-    begins[:, 0] = True
+    starts = begins(y)
     s, dtype = scores.gather(-1, place), scores.dtype
-    depth, after = torch.where(there, begins.cumsum(-1), math.inf), torch.where(there, runs(begins)[1], y.shape[-1])
-    shifted = _centred(wide(s) - wide(y) if call.form == "mse" else wide(s), there)
+    depth, after = torch.where(there, starts.cumsum(-1), math.inf), torch.where(there, runs(starts)[1], y.shape[-1])
+    moved = wide(s) - _centred(wide(y), there) if call.form == "mse" else wide(s)
+    shifted = _centred(moved, there)
     spread = 2 * float(shifted.abs().amax()) if scores.device.type == "cpu" else math.inf
     spread = spread if call.form in EXPONENTIALS and spread <= reach(dtype) else math.inf
     # compared with NaN nothing is a pair
-    numbers = {"depth": torch.where(there, depth, math.nan), "raw": s, "score": shifted}
+    numbers = {"depth": torch.where(there, depth, math.nan), "raw": s, "score": _near_zero(moved, there)}
     if math.isfinite(spread):
         falling = (-shifted).exp()
         numbers |= {"falling": torch.where(there, falling, 0), "rising": torch.where(there, falling.reciprocal(), 0)}
@@ -113,16 +114,25 @@ def sorted_items(call: Call) -> tuple[Items, float]:
     if call.weight is not None:
         numbers["weight"] = call.weight.gather(-1, place)
     if call.lam is not None:
-        numbers |= {k: v.gather(-1, place) for k, v in _lambda_vectors(call.lam, scores, valid).items()}
+        vectors = {name: v.gather(-1, place) for name, v in _lambda_vectors(call.lam, scores, valid).items()}
+        numbers |= {name: _near_zero(v, there) if name in _DIFFERENCES else v for name, v in vectors.items()}
     packed = torch.stack([t.to(dtype) for t in numbers.values()])
-    return Items({name: k for k, name in enumerate(numbers)}, packed, place, depth, after, there.sum(-1)), spread
+    return Sorted({name: k for k, name in enumerate(numbers)}, packed, place, depth, after, there.sum(-1)), spread
 
 
 def _centred(values: Tensor, there: Tensor) -> Tensor:
-    """Less the middle of the list: what float32 then keeps of them is exact to the differences."""
+    """Less the middle of the list, so that no exponential is larger than it must be; an outlier moves all others far away."""
     high = torch.where(there, values, -math.inf).amax(-1, keepdim=True)
     low = torch.where(there, values, math.inf).amin(-1, keepdim=True)
     return torch.where(there, values - (high + low) / 2, 0)
+
+
+def _near_zero(values: Tensor, there: Tensor) -> Tensor:
+    """Less what all of a list have in common: no number becomes larger, so small ones beside large ones keep their digits."""
+    high = torch.where(there, values, -math.inf).amax(-1, keepdim=True)
+    low = torch.where(there, values, math.inf).amin(-1, keepdim=True)
+    common = (low.clamp(min=0) + high.clamp(max=0)).nan_to_num(0.0, 0.0, 0.0)
+    return torch.where(there, values - common, 0)
 
 
 def _lambda_vectors(lam: Lambda, scores: Tensor, valid: Tensor) -> dict[str, Tensor]:
@@ -137,7 +147,7 @@ def _lambda_vectors(lam: Lambda, scores: Tensor, valid: Tensor) -> dict[str, Ten
     return found
 
 
-def _sides(call: Call, items: Items) -> Iterator[tuple[Items, Items]]:
+def _sides(call: Call, items: Sorted) -> Iterator[tuple[Sorted, Sorted]]:
     """Rows and columns whose pairs, taken together, are those that count."""
     cpu = call.scores.device.type == "cpu"
     if call.topk is None or (cpu and int(items.number.amax()) <= call.topk):
@@ -150,7 +160,7 @@ def _sides(call: Call, items: Items) -> Iterator[tuple[Items, Items]]:
     yield _chosen(items, ~inside & items.depth.isfinite()), top
 
 
-def _chosen(items: Items, chosen: Tensor) -> Items:
+def _chosen(items: Sorted, chosen: Tensor) -> Sorted:
     """Only the chosen items, in the same order."""
     count = chosen.sum(-1)
     most = int(count.amax()) if chosen.device.type == "cpu" else chosen.shape[-1]
@@ -161,7 +171,7 @@ def _chosen(items: Items, chosen: Tensor) -> Items:
     for name, absent in (("depth", math.nan), ("falling", 0.0), ("rising", 0.0)):
         if name in items.values:
             packed[items.values[name]].masked_fill_(~there, absent)
-    return Items(items.values, packed, items.place.gather(-1, at), depth, None, count)
+    return Sorted(items.values, packed, items.place.gather(-1, at), depth, None, count)
 
 
 class _Bounds(NamedTuple):
@@ -175,7 +185,7 @@ class _Bounds(NamedTuple):
     """No list has a pair from here on."""
 
 
-def _bounds(rows: Items, cols: Items, tied: bool) -> _Bounds:
+def _bounds(rows: Sorted, cols: Sorted, tied: bool) -> _Bounds:
     height, width = rows.depth.shape[1], cols.depth.shape[1]
     if rows.depth.device.type != "cpu":
         return _Bounds([0] * height, [width] * height, [width] * height)
@@ -190,7 +200,7 @@ def _bounds(rows: Items, cols: Items, tied: bool) -> _Bounds:
     return _Bounds(first, after.amax(0).tolist() if even else [width] * height, [last] * height)
 
 
-def _sweep(call: Call, rows: Items, cols: Items, room: Room, spread: float, totals: _Totals, *, tied: bool) -> None:
+def _sweep(call: Call, rows: Sorted, cols: Sorted, room: Room, spread: float, totals: _Totals, *, tied: bool) -> None:
     """Add the pairs of these rows and columns to the totals."""
     batch, height = rows.depth.shape
     width = cols.depth.shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -10,22 +11,39 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .autograd import apply, define, second
-from .list_ranks import order
 
-__all__ = ["binary_logistic"]
+__all__ = ["FAR", "LOGISTIC", "Curve", "Entries", "binary_logistic", "entries", "over_cells"]
 
 _DIRECT = 1024  # so few scores are done sooner pair by pair
 _WIDTH = 0.5  # of a cell; a power of two, so that cutting a score into cell and rest is exact
 # The poles at i pi are 4 pi half-cells off the real line: terms fall by 4 pi + sqrt(1 + 16 pi^2) = 25 each, and 25^-12 = 2e-17.
 _TERMS = 12
-_LOW = int(746 / _WIDTH)  # cells down to where log(1 + e^d) = e^d leaves the floats
-_HIGH = int(41 / _WIDTH)  # cells up to where log(1 + e^d) = d + 4e-18
+FAR = int(41 / _WIDTH)  # cells from where log(1 + e^d) = d + 4e-18, and log(1 + e^-d) = e^-d but for a share of 1e-18
+_NOTHING = int(746 / _WIDTH)  # cells from where e^-d is below all floats
+_FEW = 1 << 12  # cells, or a quarter of the scores, that are taken one after the other, empty or not
+_RUN = 512  # numbers added one after the other; a longer sum is one of such sums, so that its rounding stays small
+
+
+class Curve(NamedTuple):
+    """A loss of d = s_j - s_i: e^d far below 0, and far above it either d or 1."""
+
+    value: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+    rises: bool
+    """Whether it goes on as d."""
+
+
+def _loss(d: Tensor) -> Tensor:
+    return -F.logsigmoid(-d)
+
+
+LOGISTIC = Curve(_loss, torch.sigmoid, True)
 
 
 # Scores fall into cells; within one, t in [-1, 1] says where. In two cells D apart, s_j - s_i = D + w (t_j - t_i) / 2, and the
 # loss of a pair is an analytic function of both t: it is sum_kl C_kl(D) T_k(t_j) T_l(t_i) with Chebyshev's polynomials, to the
 # last digit. So L = sum over cells of m(j)^T C(D) m(i) with moments m_k = sum of weights times T_k(t) of the members of a cell,
-# and dL/ds of an entry is a polynomial of its t. Cells far apart have L = d (their moments 0 and 1) or nothing.
+# and dL/ds of an entry is a polynomial of its t. Cells far apart have L = d (their moments 0 and 1) or e^d, a product.
 def binary_logistic(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """The sum over all pairs of p_i n_j log(1 + exp(s_j - s_i)).
 
@@ -45,115 +63,192 @@ def _formula(scores: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     return (pairs * -F.logsigmoid(scores[:, None] - scores)).sum()
 
 
-class _Side(NamedTuple):
-    """The scores of one class, cell by cell."""
+class Entries(NamedTuple):
+    """Scores in the order of their cells, and within a cell of their groups."""
 
     place: Tensor
-    """(m,) where in the batch"""
-    weight: Tensor
+    """(m,) where each came from"""
     inside: Tensor
-    """t"""
-    sizes: Tensor
-    """(c,) how many scores each cell has"""
+    """(m,) t"""
+    bucket: Tensor
+    """(m,) cell times groups plus group"""
+    lengths: tuple[Tensor, Tensor]
+    """How many entries each run has, and how many runs each bucket has"""
+    groups: int
     number: Tensor
-    """(c,) which cell, rising"""
+    """(c,) float64: the cells, rising"""
+    step: Tensor
+    """(c,) int64: the same from 0, gaps cut to what matters, and so whole even where a score is beyond all integers"""
 
-    def moments(self) -> Tensor:
-        """(c, _TERMS): the sums of weight times T_k."""
-        last, now, twice = self.weight, self.weight * self.inside, 2 * self.inside
-        found = [torch.segment_reduce(t, "sum", lengths=self.sizes) for t in (last, now)]
+    def moments(self, weight: Tensor | None = None) -> Tensor:
+        """(c, groups, _TERMS): the sums of ``weight`` (m,), which is 1 if left out, times T_k."""
+        t = self.inside
+        last, now = (torch.ones_like(t), t.clone()) if weight is None else (weight.clone(), weight * t)
+        found, twice, spare = [self._sum(last), self._sum(now)], 2 * t, torch.empty_like(t)
         for _ in range(_TERMS - 2):
-            last, now = now, (twice * now).sub_(last)
-            found.append(torch.segment_reduce(now, "sum", lengths=self.sizes))
-        return torch.stack(found, -1)
+            last, now, spare = now, torch.mul(twice, now, out=spare).sub_(last), last
+            found.append(self._sum(now))
+        return torch.stack(found, -1).view(-1, self.groups, _TERMS)
+
+    def _sum(self, each: Tensor) -> Tensor:
+        runs, buckets = self.lengths
+        return torch.segment_reduce(torch.segment_reduce(each, "sum", lengths=runs), "sum", lengths=buckets)
 
     def series(self, coefficients: Tensor) -> Tensor:
-        """(m,): weight times the sum over k of T_k times the coefficients (c, _TERMS) of each score's cell, by Clenshaw's way."""
-        above, last, twice = torch.zeros_like(self.inside), torch.zeros_like(self.inside), 2 * self.inside
+        """(m,): the sum over k of T_k times the coefficients (c, groups, _TERMS) of each entry's bucket, by Clenshaw's way."""
+        t, each = self.inside, coefficients.flatten(0, 1).T.contiguous()
+        above, last, spare, twice = torch.zeros_like(t), torch.zeros_like(t), torch.empty_like(t), 2 * t
         for k in range(_TERMS - 1, 0, -1):
-            above, last = self._each(coefficients[:, k]).addcmul_(twice, above).sub_(last), above
-        return self._each(coefficients[:, 0]).addcmul_(self.inside, above).sub_(last).mul_(self.weight)
+            torch.index_select(each[k], 0, self.bucket, out=spare)
+            above, last, spare = spare.addcmul_(twice, above).sub_(last), above, last
+        torch.index_select(each[0], 0, self.bucket, out=spare)
+        return spare.addcmul_(t, above).sub_(last)
 
-    def _each(self, of_cells: Tensor) -> Tensor:
-        return of_cells.repeat_interleave(self.sizes, output_size=len(self.inside))
 
-
-def _side(scores: Tensor, weight: Tensor) -> _Side:
-    there = weight.nonzero()[:, 0]
-    s = scores[there] / _WIDTH
-    at = order(s)
-    s, place = s[at], there[at]
+def entries(scores: Tensor, group: Tensor, groups: int) -> Entries:
+    """Finite scores (m,), at least one, of ``groups`` groups 0, 1, ..."""
+    s = scores / _WIDTH
     floor = s.floor()
-    number, sizes = floor.unique_consecutive(return_counts=True)
-    return _Side(place, weight[place], 2 * (s - floor) - 1, sizes, number)
+    inside, (lowest, highest) = (s - floor).mul_(2).sub_(1), floor.aminmax()
+    across = float(highest - lowest) + 1
+    if across <= max(_FEW, len(s) // 4):
+        number, cell = torch.arange(int(across), device=s.device, dtype=s.dtype), floor.sub_(lowest).int()
+    else:
+        number, cell = floor.unique(return_inverse=True)
+    total = len(number) * groups
+    bucket = (cell * groups).add_(group)
+    sizes = torch.bincount(bucket, minlength=total)
+    # a radix sort has fewer digits to look at
+    bucket, at = bucket.to(torch.int16 if total < 1 << 15 else torch.int32).sort(stable=True)
+    step = number.diff(prepend=number[:1]).clamp(max=2 * _NOTHING).long().cumsum(0)
+    return Entries(at, inside[at], bucket.int(), _lengths(sizes), groups, number, step)
 
 
-class _Class(NamedTuple):
-    """The cells of one class, in rising order."""
+def _lengths(sizes: Tensor) -> tuple[Tensor, Tensor]:
+    runs = (sizes + (_RUN - 1)) // _RUN
+    last = runs.cumsum(0)
+    found, full = torch.full((int(last[-1]),), _RUN, device=sizes.device), runs > 0
+    found[last[full] - 1] = (sizes - (runs - 1) * _RUN)[full]
+    return found, runs
 
-    number: Tensor
-    """(c,) counted from the lowest cell of both classes"""
-    step: Tensor
-    """(c,) int64: the same, without gaps wider than what matters, and so whole even where a score is beyond all integers"""
-    moments: Tensor
-    """(c, _TERMS)"""
-    slope: Tensor
-    """(c, _TERMS), added to: the series of the derivative"""
+
+class Slopes(NamedTuple):
+    value: Tensor
+    up: Tensor
+    """(c, p, _TERMS), as ``down``: the series of the derivative by d at a score of this side"""
+    down: Tensor
+
+
+def over_cells(curve: Curve, at: Entries, up: Tensor, down: Tensor) -> Slopes:
+    """The sum of the curve over all pairs of ``up`` and ``down``, moments (c, p, _TERMS) of p problems that are added up."""
+    found = Slopes(up.new_zeros(()), torch.zeros_like(up), torch.zeros_like(down))
+    _near(curve, at.step, up, down, found)
+    if int(at.step[-1]) > FAR:
+        found.value.add_(_tail(at.step, down, up, found.down, found.up))
+        if curve.rises:
+            found.value.add_(_line(at, up, down, found))
+        else:
+            found.value.add_((down[..., 0] * _sums(up[..., 0])[torch.searchsorted(at.step, at.step - FAR)]).sum())
+            _tail(at.step, up, down, found.up, found.down)
+    return found
+
+
+def _waves(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Chebyshev's nodes (n,), and what makes the coefficients of T_k of a function's values at them (k, n)."""
+    term = torch.arange(_TERMS, dtype=like.dtype, device=like.device)
+    angle = (term + 0.5) * (math.pi / _TERMS)
+    waves = (term[:, None] * angle).cos() * (2 / _TERMS)
+    waves[0] /= 2
+    return angle.cos(), waves
+
+
+def _tables(curve: Curve, apart: Tensor, like: Tensor) -> Tensor:
+    """C(D) of the loss and of its derivative, (d, 2, _TERMS of the lower item, _TERMS of the upper one)."""
+    node, waves = _waves(like)
+    d = _WIDTH * (apart[:, None, None] + (node[:, None] - node) / 2)
+    return waves @ torch.stack([curve.value(d), curve.slope(d)], 1) @ waves.T
+
+
+def _near(curve: Curve, step: Tensor, up: Tensor, down: Tensor, found: Slopes) -> None:
+    """The pairs whose cells are not far apart, by how far they are."""
+    reach = min(int(step[-1]), FAR)
+    apart = torch.arange(-reach, reach + 1, device=step.device)
+    for (lower, upper), (values, slopes) in zip(_meetings(step, reach), _tables(curve, apart, up), strict=True):
+        partner, own = up[upper], down[lower]
+        found.value.add_((own @ values).mul_(partner).sum())
+        found.down[lower] += partner @ slopes.T
+        found.up[upper] += own @ slopes
+
+
+def _meetings(step: Tensor, reach: int) -> Iterator[tuple[Any, Any]]:
+    """For each D the cells, lower item's and upper item's, that are D apart."""
+    size = len(step)
+    gapless = int(step[-1]) == size - 1
+    for d in range(-reach, reach + 1):
+        if gapless:
+            yield slice(max(d, 0), size + min(d, 0)), slice(max(-d, 0), size - max(d, 0))
+            continue
+        wanted = step - d
+        at = torch.searchsorted(step, wanted).clamp_(max=size - 1)
+        lower = (step[at] == wanted).nonzero()[:, 0]
+        yield lower, at[lower]
+
+
+def _line(at: Entries, up: Tensor, down: Tensor, found: Slopes) -> Tensor:
+    """The sum over pairs whose lower item is so far above that the loss is the difference, and the derivative 1."""
+    below = torch.searchsorted(at.step, at.step - FAR)
+    last, number = (below - 1).clamp(min=0), at.number[:, None]
+    mass, first = _sums(up[..., 0]), _sums(up[..., 1])[below]
+    # sum of (n - n_u) m_u, gap by gap: an outlier of no mass leaves no rounding behind
+    climbed, mass = (number.diff(dim=0, prepend=number[:1]) * mass[:-1]).cumsum(0)[last], mass[below]
+    cells = climbed + (number - number[last]) * mass
+    own, own_first = down[..., 0], down[..., 1]
+    found.down[..., 0] += mass
+    above = torch.searchsorted(at.step, at.step + FAR, right=True)
+    found.up[..., 0] += _sums(own.flip(0)).flip(0)[above]
+    return _WIDTH * (own * cells + (own_first * mass - own * first) / 2).sum()
+
+
+def _sums(t: Tensor) -> Tensor:
+    return F.pad(t.cumsum(0), (0, 0, 1, 0))
+
+
+# e^-(s_i - s_j) = e^-(cells between) e^-(t_i w / 2) e^(t_j w / 2)
+def _tail(step: Tensor, low: Tensor, high: Tensor, to_low: Tensor, to_high: Tensor) -> Tensor:
+    """The sum of exp(-(s_i - s_j)) over i of ``high`` far above j of ``low``, added to the series of both sides."""
+    node, waves = _waves(low)
+    rise, fall = (waves @ (sign * _WIDTH / 2 * node).exp() for sign in (1, -1))
+    lows, highs = low @ rise, high @ fall
+    under, over = _decayed(step, lows), _decayed(-step.flip(0), highs.flip(0)).flip(0)
+    to_high.add_(under[..., None] * fall)
+    to_low.add_(over[..., None] * rise)
+    return (under * highs).sum()
+
+
+def _decayed(step: Tensor, values: Tensor) -> Tensor:
+    """At each cell the sum of the values far below times e^-distance, by doubling: no term is negative."""
+    total, reach, height = values, 1, (_WIDTH * step.to(values.dtype))[:, None]
+    while reach < min(len(step), _NOTHING):
+        decay = (height[:-reach] - height[reach:]).exp_()
+        total = torch.cat([total[:reach], torch.addcmul(total[reach:], decay, total[:-reach])])
+        reach *= 2
+    last = torch.searchsorted(step, step - FAR) - 1
+    return torch.where((last >= 0)[:, None], (height[last] - height).exp_() * total[last], 0)
 
 
 def _kernel(scores: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """The sum and its gradient."""
-    slope, sides = torch.zeros_like(scores), (_side(scores, positive), _side(scores, negative))
-    if not all(len(side.place) for side in sides):
+    slope, sides = torch.zeros_like(scores), [weight.nonzero()[:, 0] for weight in (positive, negative)]
+    if not all(len(side) for side in sides):
         return slope.sum(), slope
-    every = torch.cat([side.number for side in sides]).unique()
-    step = (every - every.roll(1)).clamp(0, 2 * _LOW).long().cumsum(0)
-    up, down = (
-        _Class(side.number - every[0], step[torch.searchsorted(every, side.number)], m := side.moments(), torch.zeros_like(m))
-        for side in sides
-    )
-    value = _near(up, down, int(step[-1])) + _far(up, down)
-    for side, cells, sign in zip(sides, (up, down), (-1, 1), strict=True):
-        slope[side.place] = sign * side.series(cells.slope)
+    place, weight = torch.cat(sides), torch.cat([positive[sides[0]], negative[sides[1]]])
+    group = (torch.arange(len(place), device=place.device) >= len(sides[0])).int()
+    at = entries(scores[place], group, 2)
+    weight = weight[at.place]
+    up, down = (side.contiguous() for side in at.moments(weight).split(1, 1))
+    value, by_up, by_down = over_cells(LOGISTIC, at, up, down)
+    slope.index_add_(0, place[at.place], at.series(torch.cat([-by_up, by_down], 1)).mul_(weight))
     return value, slope
-
-
-def _tables(apart: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """C(D) of log(1 + e^d) and of its derivative, (d, _TERMS of the negative, _TERMS of the positive)."""
-    term = torch.arange(_TERMS, dtype=like.dtype, device=like.device)
-    angle = (term + 0.5) * (math.pi / _TERMS)
-    node, terms = angle.cos(), (term[:, None] * angle).cos() * (2 / _TERMS)
-    terms[0] /= 2
-    d = _WIDTH * (apart[:, None, None] + (node[:, None] - node) / 2)
-    return terms @ -F.logsigmoid(-d) @ terms.T, terms @ torch.sigmoid(d) @ terms.T
-
-
-def _near(up: _Class, down: _Class, span: int) -> Tensor:
-    """The sum over pairs whose cells are not far apart, by how far they are."""
-    value, last = up.moments.new_zeros(()), len(up.step) - 1
-    apart = torch.arange(-min(span, _LOW), min(span, _HIGH) + 1, device=up.step.device)
-    for d, values, slopes in zip(apart, *_tables(apart, value), strict=True):
-        wanted = down.step - d
-        at = torch.searchsorted(up.step, wanted).clamp(max=last)
-        meets = (up.step[at] == wanted)[:, None]
-        partner = torch.where(meets, up.moments[at], 0)
-        value += (down.moments * (partner @ values.T)).sum()
-        down.slope.add_(partner @ slopes.T)
-        up.slope.index_add_(0, at, torch.where(meets, down.moments @ slopes, 0))
-    return value
-
-
-def _far(up: _Class, down: _Class) -> Tensor:
-    """The sum over pairs whose negative is so far above that the loss is the difference, and the derivative 1."""
-    below = torch.searchsorted(up.step, down.step - _HIGH)
-    mass, first, where = (
-        F.pad(t.cumsum(0), (1, 0))[below] for t in (up.moments[:, 0], up.moments[:, 1], up.moments[:, 0] * up.number)
-    )
-    own, own_first = down.moments[:, 0], down.moments[:, 1]
-    down.slope[:, 0] += mass
-    above = torch.searchsorted(down.step, up.step + _HIGH, right=True)
-    up.slope[:, 0] += F.pad(own.flip(0).cumsum(0).flip(0), (0, 1))[above]
-    return _WIDTH * (own * (down.number * mass - where) + (own_first * mass - own * first) / 2).sum()
 
 
 def _shape(scores: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.check import wide
-from .first_order import Found, first_order
-from .stages import stages
+from .first_order import Found, by_list, first_order
+from .stages import by_rank, of_runs, stages, until
 
 __all__ = ["exponential_pairs", "mse_pairs"]
 
@@ -25,12 +24,6 @@ def _left(values: Tensor) -> Tensor:
     return values.flip(-1).cumsum(-1).flip(-1)
 
 
-def _by_rank(values: Tensor, place: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """The values in order, 0 where not valid, and where they are."""
-    there = torch.arange(values.shape[-1], device=values.device) < count
-    return torch.where(there, values.gather(-1, place), 0), there
-
-
 # all pairs count one:  sum_{i < j} (d_i - d_j)^2 = n sum_i (d_i - mean)^2, d = s - y
 # by the higher grade:  sum_i w_i (E_i(lower) + E_i(lower or equal)) / 2, E_i(S) = sum_{j in S} (d_i - d_j)^2 = N (d_i - M)^2 + V,
 #                       N, M, V the number of S, its mean, and its squares around that: sums of squares, in which nothing cancels
@@ -41,16 +34,20 @@ def mse_pairs(scores: Tensor, relevance: Tensor, valid: Tensor, weight: Tensor |
 
     Shape:      scores, relevance, valid (bool), weight (B, L) -> (B,), in float64 where the device has it
     """
-    d = torch.where(valid, wide(scores) - relevance, 0)
+    number = valid.sum(-1, keepdim=True)
+
+    def around_mean(values: Tensor) -> Tensor:
+        values = torch.where(valid, values, 0)
+        return torch.where(valid, values - values.sum(-1, keepdim=True) / number.clamp(min=1), 0)
+
+    # the grades first, so that the scores lose no digit to a common offset; then all, so that the running means keep theirs
+    d = around_mean(wide(scores) - around_mean(wide(relevance)))
     if not d.shape[-1]:
         return d.sum(-1)
-    number = valid.sum(-1, keepdim=True)
-    # around the mean of all, so that the running means keep their digits
-    d = torch.where(valid, d - d.sum(-1, keepdim=True) / number.clamp(min=1), 0)
     if weight is None:
         return number.squeeze(-1) * d.square().sum(-1)
     place, first, after, count = stages(relevance, valid)
-    (d, there), (w, _) = _by_rank(d, place, count), _by_rank(wide(weight), place, count)
+    (d, there), (w, _) = by_rank(d, place, count), by_rank(weight, place, count)
     left = (count - torch.arange(d.shape[-1], device=d.device)).clamp(min=1).to(d.dtype)
     mean = _left(d) / left
     # a value joins those after it, whose mean it moves
@@ -77,8 +74,8 @@ def exponential_pairs(scores: Tensor, relevance: Tensor, valid: Tensor, weight: 
     if not s.shape[-1]:
         return s.sum(-1)
     place, first, after, count = stages(relevance, valid)
-    s, there = _by_rank(s, place, count)
-    w = there.to(s.dtype) if weight is None else _by_rank(wide(weight), place, count)[0]
+    s, there = by_rank(s, place, count)
+    w = there.to(s.dtype) if weight is None else by_rank(weight, place, count)[0]
     return first_order(partial(_formula, half=half), partial(_kernel, half=half), s, first, after, count, w)
 
 
@@ -88,27 +85,14 @@ def _times_exp(weight: Tensor, power: Tensor, there: Tensor) -> Tensor:
     return torch.where(there, weight, 0) * torch.exp(torch.where(there, power, 0))
 
 
-def _until(values: Tensor, stop: Tensor) -> Tensor:
-    """The log-sum-exp of values[k], ..., values[stop_k - 1].
-
-    By doubling, since the derivative of torch.logcumsumexp takes the log of a gradient, which may be 0.
-    """
-    here, step = torch.arange(values.shape[-1], device=values.device), 1
-    while step < values.shape[-1]:
-        one, other = values[..., :-step], values[..., step:]
-        joined = torch.where(here[step:] < stop[..., :-step], one - F.logsigmoid(one - other), one)
-        values, step = torch.cat([joined, values[..., -step:]], -1), 2 * step
-    return values
-
-
 def _formula(s: Tensor, first: Tensor, after: Tensor, count: Tensor, weight: Tensor, *, half: bool) -> Tensor:
     last = s.shape[-1] - 1
-    below = _until(s, count.expand_as(after)).gather(-1, after.clamp(max=last))
+    below = until(s, count.expand_as(after)).gather(-1, after.clamp(max=last))
     value = _times_exp(weight, below - s, after < count)
     if half:
         tied = after - first > 1
         for t in (s, -s):
-            run = _until(t, after).gather(-1, first)
+            run = until(t, after).gather(-1, first)
             value = value + (_times_exp(weight, run - t, tied) - torch.where(tied, weight, 0)) / 4
     return value.sum(-1)
 
@@ -123,19 +107,8 @@ def _kernel(s: Tensor, first: Tensor, after: Tensor, count: Tensor, weight: Tens
     if half:
         tied = there & (after - first > 1)
         for t, sign in ((s, 1), (-s, -1)):
-            own = _times_exp(weight, _of_runs(t, torch.ones_like(weight), first) - t, tied)
+            own = _times_exp(weight, of_runs(t, first) - t, tied)
             value = value + (own - torch.where(tied, weight, 0)) / 4
-            others = _times_exp(torch.ones_like(weight), t + _of_runs(-t, weight, first), tied)
+            others = _times_exp(torch.ones_like(weight), t + of_runs(-t, first, weight), tied)
             slope = slope + sign * (others - own) / 4
-    return value.sum(-1), (torch.where(there, slope, 0),), _pull
-
-
-def _pull(grad: Tensor, slope: Tensor) -> Tensor:
-    return slope * grad.unsqueeze(-1)
-
-
-def _of_runs(values: Tensor, weight: Tensor, first: Tensor) -> Tensor:
-    """log(sum of w e^v) over each rank's run, by rank."""
-    top = torch.full_like(values, -torch.inf).scatter_reduce(-1, first, values, "amax").gather(-1, first)
-    total = torch.zeros_like(values).scatter_add(-1, first, weight * torch.exp(values - top)).gather(-1, first)
-    return top + total.log()
+    return value.sum(-1), (torch.where(there, slope, 0),), by_list

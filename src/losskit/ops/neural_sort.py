@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ..core.check import wide
 from .blocks import row_blocks
-from .first_order import Found
-from .list_ranks import order, runs
-from .soft_ranks import lean
+from .first_order import Found, by_list, lean
+from .list_ranks import begins, order, runs, valid_first
 
 __all__ = ["sorted_sums"]
 
@@ -76,8 +75,7 @@ class _Line(NamedTuple):
 
 def _line(scores: Tensor, valid: Tensor, gain: Tensor) -> _Line:
     s = _centred(scores, valid)
-    at = order(torch.where(valid, s, -torch.inf), descending=True)
-    at = at.gather(-1, order(~valid.gather(-1, at)))  # a valid -inf is no padding
+    at = valid_first(order(s, descending=True), valid)
     s, valid, gain = (t.gather(-1, at) for t in (s, valid, gain))
     count, place = valid.sum(-1, keepdim=True), torch.arange(s.shape[-1], device=s.device)
     turn = (count - 1 - 2 * place).to(s.dtype)
@@ -101,20 +99,15 @@ def _kernel(temperature: float, scores: Tensor, valid: Tensor, gain: Tensor, dis
         parts = torch.stack([by, by * mean, by * line.turn[lists, rows], by * mean * line.turn[lists, rows]], -1)
         sums[lists, columns] += drawn.transpose(-1, -2) @ parts
     slope = torch.empty_like(line.s).scatter_(-1, line.at, _slope(line, sums) / temperature)
-    return value, (slope.to(scores.dtype),), _pull
-
-
-def _pull(grad: Tensor, slope: Tensor) -> Tensor:
-    return slope * grad.unsqueeze(-1).to(slope.dtype)
+    return value, (slope.to(scores.dtype),), by_list
 
 
 def _slope(line: _Line, sums: Tensor) -> Tensor:
     """Of the value, times the temperature, from the sums over rows of d P, d P mean, and both times (n + 1 - 2 r)."""
     pulled = torch.where(line.valid, line.gain * sums[..., 0] - sums[..., 1], 0)
     direct = line.gain * sums[..., 2] - sums[..., 3]
-    here = torch.arange(line.s.shape[-1], device=line.s.device)
     # equal scores have no sign between them
-    first, after = runs((line.s != line.s.roll(1, -1)) | ~line.valid | (here == 0))
+    first, after = runs(begins(line.s) | ~line.valid)
     before = torch.cat([torch.zeros_like(pulled[..., :1]), pulled.cumsum(-1)], -1)
     others = before[..., -1:] - before.gather(-1, after) - before.gather(-1, first)
     own = (line.items - after - first).to(pulled.dtype) * pulled

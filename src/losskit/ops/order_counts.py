@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .list_ranks import order, runs
+from .list_ranks import begins, order, runs
 
 __all__ = ["pairs_short_of"]
 
@@ -27,9 +27,8 @@ def pairs_short_of(margin: float, scores: Tensor, relevance: Tensor, valid: Tens
         for by in (key, block):
             at = at.gather(-1, order(by.gather(-1, at)))
         upper, block, there = (t.gather(-1, at) for t in (upper, block, valid))
-        begins = torch.cat([torch.ones_like(there[:, :1]), block[:, 1:] != block[:, :-1]], -1)
         before = torch.cat([torch.zeros_like(block[:, :1]), (upper & there).cumsum(-1)], -1)
-        here = before[:, :-1] - before.gather(-1, runs(begins)[0])
+        here = before[:, :-1] - before.gather(-1, runs(begins(block))[0])
         found = found + torch.where(there & ~upper, here, 0).sum(-1)
     return found
 
@@ -37,6 +36,4 @@ def pairs_short_of(margin: float, scores: Tensor, relevance: Tensor, valid: Tens
 def _levels(relevance: Tensor) -> Tensor:
     """0, 1, 2, ... for the grades of each list from the lowest."""
     at = order(relevance)
-    y = relevance.gather(-1, at)
-    rises = torch.cat([torch.zeros_like(at[:, :1]), (y[:, 1:] != y[:, :-1]).cumsum(-1)], -1)
-    return torch.empty_like(at).scatter_(-1, at, rises)
+    return torch.empty_like(at).scatter_(-1, at, begins(relevance.gather(-1, at)).cumsum(-1) - 1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..core.check import wide
-from .list_ranks import order, places, runs
+from .list_ranks import begins, order, places, runs
 
 __all__ = ["pair_weight"]
 
@@ -28,7 +28,7 @@ def pair_weight(
     key = torch.where(valid, wide(relevance.detach()), torch.nan)  # last, and each a run of its own
     at = order(key)
     key, there = key.gather(-1, at), valid.gather(-1, at)
-    first, after = runs(_begins(key))
+    first, after = runs(begins(key))
     below, same = _within(there, first, after)
     if topk is not None:
         inside = (places(scores.detach(), valid).above < topk).gather(-1, at) & there
@@ -36,12 +36,6 @@ def pair_weight(
         below, same = torch.where(inside, below, inside_below), torch.where(inside, same, inside_same + 1)
     partners = below + (same - 1) / 2 if half else below.to(mass.dtype)
     return (mass.gather(-1, at) * partners).sum(-1)
-
-
-def _begins(key: Tensor) -> Tensor:
-    """Where a grade begins."""
-    differs = key[..., 1:] != key[..., :-1]
-    return torch.cat([torch.ones_like(key[..., :1], dtype=torch.bool), differs], -1)
 
 
 def _within(chosen: Tensor, first: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:

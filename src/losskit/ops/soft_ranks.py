@@ -5,36 +5,21 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.check import wide
-from .autograd import batched, eagerly
+from .autograd import batched
 from .blocks import row_blocks
-from .first_order import Found, Kernel, first_order
+from .first_order import Found, lean
 from .list_ranks import order
 
-__all__ = ["lean", "soft_ranks", "soft_top"]
+__all__ = ["soft_ranks", "soft_top"]
 
 _TILE = 1 << 20  # bytes of a tile: what a core's cache holds; on CUDA, where a launch costs more than a pass, 64 times as many
 _BLOCK = 512  # items of a block where a long list meets itself in order
 _HALVINGS = 20  # 60 / 2^20 = 6e-5 temperatures: after that two steps of Newton are exact
-
-
-def lean(formula: Callable[..., Tensor], kernel: Kernel, input: Tensor, *others: Tensor | None) -> Tensor:
-    """``first_order`` for a formula that is dense: where no gradient is wanted, too, the kernel gives the value."""
-    if torch.compiler.is_compiling() or (input.requires_grad and torch.is_grad_enabled()):
-        return first_order(formula, kernel, input, *others)
-    value: Tensor = eagerly(_Value, lambda: formula(input, *others), kernel, input, *others)
-    return value
-
-
-class _Value(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, kernel: Kernel, *tensors: Tensor) -> Tensor:
-        return kernel(*tensors)[0]
 
 
 # r_i = 1/2 + sum_j sigmoid((s_j - s_i) / T),   dL / ds_k = sum_i K_ik (g_i - g_k),   K_ik = sigmoid'((s_i - s_k) / T) / T

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .first_order import Found, first_order
+from .list_ranks import begins, order, runs, valid_first
 
 __all__ = ["Ranks", "pairs_logsumexp", "ranks"]
 
@@ -30,14 +31,9 @@ def ranks(key: Tensor, valid: Tensor) -> Ranks:
 
     Shape:      key (n,), valid (n,) bool
     """
-    place = key.argsort(stable=True)
-    place = place.gather(0, valid.gather(0, place).logical_not().to(torch.uint8).argsort(stable=True))
-    key, valid = key.gather(0, place), valid.gather(0, place)
-    rank = torch.arange(len(key), device=key.device)
-    begins = (key != key.roll(1)) | (valid != valid.roll(1)) | (rank == 0)
-    first = torch.where(begins, rank, 0).cummax(0).values
-    after = torch.where(begins.roll(-1), rank + 1, len(key)).flip(0).cummin(0).values.flip(0)
-    return Ranks(place, first, after, valid)
+    place = valid_first(order(key), valid)
+    valid = valid.gather(0, place)
+    return Ranks(place, *runs(begins(key.gather(0, place), valid)), valid)
 
 
 # L = log sum_{(i, j): y_i < y_j} exp(s_i - s_j) = LSE_j (c_j - s_j),  c_j = LSE_{i: y_i < y_j} s_i

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.check import wide
-from .first_order import Found, first_order
-from .list_ranks import order, runs
+from .first_order import Found, by_list, first_order
+from .list_ranks import begins, order, runs
 
-__all__ = ["Stages", "run_sum", "stage_costs", "stages"]
+__all__ = ["Stages", "by_rank", "of_runs", "run_sum", "stage_costs", "stages", "until"]
 
 
 class Stages(NamedTuple):
@@ -39,14 +39,43 @@ def stages(key: Tensor, valid: Tensor, *, shuffle: Tensor | None = None) -> Stag
     else:
         mixed = order(shuffle)
         place = mixed.gather(-1, order(key.gather(-1, mixed), descending=True))
-    key, here = key.gather(-1, place), torch.arange(key.shape[-1], device=key.device)
-    first, after = runs((key != key.roll(1, -1)) | (here == 0))
-    return Stages(place, first, after, valid.sum(-1, keepdim=True))
+    return Stages(place, *runs(begins(key.gather(-1, place))), valid.sum(-1, keepdim=True))
 
 
 def run_sum(values: Tensor, at: Stages) -> Tensor:
     """The sum over each rank's run, by rank: sums of their own, since a difference of running sums loses digits."""
-    return torch.zeros_like(values).scatter_add(-1, at.first, values).gather(-1, at.first)
+    return _sum(values, at.first)
+
+
+def _sum(values: Tensor, first: Tensor) -> Tensor:
+    return torch.zeros_like(values).scatter_add(-1, first, values).gather(-1, first)
+
+
+def of_runs(values: Tensor, first: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The log of the sum of w e^v over each rank's run, by rank; of a single item without a weight its very value."""
+    top = torch.full_like(values, -torch.inf).scatter_reduce(-1, first, values, "amax").gather(-1, first)
+    terms = torch.exp(values - top)
+    return top + _sum(terms if weight is None else weight * terms, first).log()
+
+
+def by_rank(values: Tensor, place: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of the list in order, 0 where not valid, and where they are."""
+    there = torch.arange(values.shape[-1], device=values.device) < length
+    return torch.where(there, wide(values.gather(-1, place)), 0), there
+
+
+def until(values: Tensor, stop: Tensor) -> Tensor:
+    """The log-sum-exp of values[k], ..., values[stop_k - 1], where all ranks of one sum have one stop.
+
+    By doubling, since the derivative of torch.logcumsumexp takes the log of a gradient, which may be 0.
+    """
+    here, step = torch.arange(values.shape[-1], device=values.device), 1
+    while step < values.shape[-1]:
+        left, right = values[..., :-step], values[..., step:]
+        both = left - F.logsigmoid(left - right)
+        values = torch.cat([torch.where(here[step:] < stop[..., :-step], both, left), values[..., -step:]], -1)
+        step *= 2
+    return values
 
 
 # without ``own``: L = sum_k w_k log(1 + exp(c_k - s_k)), c_k = LSE of the items below the run of k
@@ -66,26 +95,6 @@ def stage_costs(scores: Tensor, at: Stages, weight: Tensor, own: Tensor | None =
     return first_order(_formula, _kernel, scores, *at, weight, own, share)
 
 
-def _by_rank(scores: Tensor, place: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """The scores, 0 where not valid, and where they are."""
-    there = torch.arange(scores.shape[-1], device=scores.device) < length
-    return torch.where(there, wide(scores.gather(-1, place)), 0), there
-
-
-def _until(values: Tensor, stop: Tensor) -> Tensor:
-    """The log-sum-exp of values[k], ..., values[stop_k - 1], where all ranks of one sum have one stop.
-
-    By doubling, since the derivative of torch.logcumsumexp takes the log of a gradient, which may be 0.
-    """
-    here, step = torch.arange(values.shape[-1], device=values.device), 1
-    while step < values.shape[-1]:
-        left, right = values[..., :-step], values[..., step:]
-        both = left - F.logsigmoid(left - right)
-        values = torch.cat([torch.where(here[step:] < stop[..., :-step], both, left), values[..., -step:]], -1)
-        step *= 2
-    return values
-
-
 def _formula(
     scores: Tensor,
     place: Tensor,
@@ -96,11 +105,11 @@ def _formula(
     own: Tensor | None,
     share: Tensor | None,
 ) -> Tensor:
-    s, _ = _by_rank(scores, place, length)
+    s, _ = by_rank(scores, place, length)
     more = after < length
-    below = _until(s, length.expand_as(place)).gather(-1, after.clamp(max=s.shape[-1] - 1))
+    below = until(s, length.expand_as(place)).gather(-1, after.clamp(max=s.shape[-1] - 1))
     single = after - first == 1
-    base = s if own is None else torch.where(single, s, _until(s, after).gather(-1, first))
+    base = s if own is None else torch.where(single, s, until(s, after).gather(-1, first))
     apart = base - below if share is None else base + share - below
     value = weight * torch.where(more, -F.logsigmoid(torch.where(more, apart, 0)), 0)
     if share is not None:
@@ -121,10 +130,10 @@ def _kernel(
     own: Tensor | None,
     share: Tensor | None,
 ) -> Found:
-    (s, there), more = _by_rank(scores, place, length), after < length
+    (s, there), more = by_rank(scores, place, length), after < length
     left = torch.where(there, s, -torch.inf).flip(-1).logcumsumexp(-1).flip(-1)
     below = torch.where(more, left.gather(-1, after.clamp(max=s.shape[-1] - 1)), -torch.inf)
-    base = s if own is None else _of_runs(s, first)
+    base = s if own is None else of_runs(s, first)
     apart = base - below if share is None else base + share - below
     behind = F.logsigmoid(-apart)
     value, pull = weight * -F.logsigmoid(apart), weight * behind.exp()
@@ -142,18 +151,4 @@ def _kernel(
         slope = slope + (softmax * _sum(own, first) - own) - softmax * _sum(pull, first)
     slope = torch.where(there, slope, 0)
     slope = torch.empty_like(slope).scatter_(-1, place, slope).to(scores.dtype)
-    return value.sum(-1).to(scores.dtype), (slope,), _pull
-
-
-def _pull(grad: Tensor, slope: Tensor) -> Tensor:
-    return slope * grad.unsqueeze(-1)
-
-
-def _sum(values: Tensor, first: Tensor) -> Tensor:
-    return torch.zeros_like(values).scatter_add_(-1, first, values).gather(-1, first)
-
-
-def _of_runs(s: Tensor, first: Tensor) -> Tensor:
-    """The log-sum-exp of each rank's run, by rank; of a single item its very score."""
-    top = torch.full_like(s, -torch.inf).scatter_reduce_(-1, first, s, "amax").gather(-1, first)
-    return top + _sum(torch.exp(s - top), first).log_()
+    return value.sum(-1).to(scores.dtype), (slope,), by_list

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..core.check import wide
-from .lambda_pairs import Lambda
+from .lambda_pairs import Lambda, steps
 from .list_ranks import Places, places
 
-__all__ = ["average_precision", "by_distance", "by_place", "discounts", "ideal", "steps"]
+__all__ = ["average_precision", "by_distance", "by_place", "discounts", "ideal"]
 
 
 class _Ties(NamedTuple):
@@ -66,12 +66,6 @@ def _ties(at: Places) -> _Ties:
     width = torch.ones_like(at.above).scatter(-1, at.above, at.tied).gather(-1, first)
     place = wide(here + 1)
     return _Ties(at, place, first, (here - first + 1).to(place.dtype), width.to(place.dtype))
-
-
-def steps(distance: Tensor) -> Tensor:
-    """1 / log2(1 + d) - 1 / log2(2 + d), without the cancellation."""
-    near, far = torch.log1p(distance), torch.log1p(distance + 1)
-    return torch.log1p(1 / (1 + distance)) * (math.log(2) / (near * far))
 
 
 def discounts(size: int, k: int | None, device: torch.device) -> tuple[Tensor, Tensor]:

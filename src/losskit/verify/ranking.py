@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,37 @@ def _padded_claims() -> list[Claim]:
     return [
         Claim("ranking", "hinge of two padded lists, mean over lists: (1.2 + 0.65) / 2", 0.925, lambda: _padded("mean")),
         Claim("ranking", "the same, each pair counting one: 2.5 / 3", 2.5 / 3, lambda: _padded("pooled")),
+        Claim(
+            "ranking",
+            "LambdaRank with 40 items of padding over the same without",
+            1.0,
+            lambda: _with_padding(40) / _with_padding(0),
+        ),
+        Claim(
+            "ranking",
+            "pairwise logistic loss of a list whose grades are all equal (beside: mean over no pairs)",
+            "0 with a graph",
+            lambda: _equal_grades(losskit.pairwise_logistic_loss),
+            lambda: _equal_grades(_typed_pairs),
+        ),
     ]
+
+
+def _equal_grades(loss: Callable[[Tensor, Tensor], Tensor]) -> str:
+    value = loss(torch.randn(1, 4, generator=torch.Generator().manual_seed(0)).requires_grad_(), torch.ones(1, 4))
+    return f"{float(value.detach()):g} {'with' if value.requires_grad else 'without'} a graph"
+
+
+def _typed_pairs(scores: Tensor, relevance: Tensor) -> Tensor:
+    above = relevance[..., :, None] > relevance[..., None, :]
+    return F.softplus(scores[..., None, :] - scores[..., :, None])[above].mean()
+
+
+def _with_padding(pads: int) -> float:
+    """LambdaRank's loss of three items and some padding."""
+    scores, relevance = F.pad(_SCORES[1:], (0, pads)), F.pad(_RELEVANCE[1:], (0, pads))
+    mask = losskit.mask_from_lengths(torch.tensor([3]), size=3 + pads)
+    return float(losskit.pairwise_logistic_loss(scores, relevance, mask=mask, lambda_weight=losskit.DeltaNDCG()))
 
 
 def _slope(loss: losskit.Loss | None) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, Literal, NamedTuple
 
@@ -14,10 +14,10 @@ from typing_extensions import Self
 from ...core.check import choice
 from ...ops.list_ranks import order
 from ..totals import fields, others_of
-from .given import YES_OR_NO, lists_of, real
-from .hits import Runs, precisions
+from .given import YES_OR_NO, Lists, lists_of, real
+from .hits import Hits, Runs, precisions
 from .pairs_in_order import area, check_fpr, standardised
-from .standing import begins
+from .standing import Standing, begins
 from .stream import of_ranks
 
 __all__ = ["BinaryRanking"]
@@ -54,6 +54,19 @@ class Counts(NamedTuple):
         return Counts(scores.index_select(0, start), _added(yes, start), _added(no, start))
 
 
+class Curve(NamedTuple):
+    """What both figures follow from."""
+
+    runs: Runs
+    """The scores that were ever a yes."""
+    positives: Tensor
+    """() float64"""
+    negatives: Tensor
+    """() float64"""
+    nan: Tensor
+    """() bool: whether a score is NaN"""
+
+
 class BinaryRanking:
     """AUC and average precision of yes-or-no scores that come in batches, over all of them at once, exactly.
 
@@ -85,6 +98,7 @@ class BinaryRanking:
         """Forget every score, and what other ranks have said."""
         self._sorted = _nothing()
         self._pending: list[tuple[Tensor, Tensor]] = []
+        self._waiting = 0
         self._others: list[Counts] = []  # of the other ranks, as of the last sync()
         return self
 
@@ -100,25 +114,28 @@ class BinaryRanking:
             return
         kept = given.scores.to(_kept_dtype(given.scores.dtype))
         self._pending.append((kept + 0.0, given.relevance != 0))  # a copy, with one zero
-        if sum(len(scores) for scores, _ in self._pending) > max(_PENDING, len(self._sorted.scores)):
+        self._waiting += len(kept)
+        if self._waiting > max(_PENDING, len(self._sorted.scores)):
             self._own()
 
     @torch.no_grad()
     def compute(self) -> dict[str, Tensor]:
-        """ "auc" and "average_precision", 0-d float64; NaN where one of the classes never came, or a score was NaN.
+        """ "auc" and "average_precision", 0-d float64; NaN if a score was, if no positive came, or for the AUC no negative.
 
         Raises:     ValueError if there was no score at all.
         """
-        scores, yes, no = reduce(Counts.plus, self._others, self._own())
-        if not len(scores):
-            raise ValueError("compute() has no score to go by: call update first, with scores that are not masked")
-        positives, negatives = real(yes.sum()), real(no.sum())
-        runs = _runs(yes, no)
+        runs, positives, negatives, nan = self._curve()
         limit = negatives if self.max_fpr is None else negatives * self.max_fpr
-        nan = torch.where((scores != scores).any(), torch.nan, real(scores.new_zeros(())))
         area_under = area(runs, limit).sum() / (positives * negatives)
         precision = precisions(runs, as_threshold=self.ties == "threshold").sum() / positives
-        return {"auc": standardised(area_under, self.max_fpr) + nan, "average_precision": precision + nan}
+        found = {"auc": standardised(area_under, self.max_fpr), "average_precision": precision}
+        return {name: torch.where(nan, torch.nan, value) for name, value in found.items()}
+
+    def _curve(self) -> Curve:
+        if not self._pending or self._others or len(self._sorted.scores):
+            return _of_counts(reduce(Counts.plus, self._others, self._own()))
+        self._pending = [_together(self._pending)]  # counts are for what is kept longer: an order is enough here
+        return _of_scores(*self._pending[0])
 
     def merge_state(self, others: Iterable[BinaryRanking]) -> Self:
         """Add the scores of other metrics to this one, which are left as they are.
@@ -163,10 +180,8 @@ class BinaryRanking:
     def _own(self) -> Counts:
         """What this rank has counted, with what was pending."""
         if self._pending:
-            home = self._sorted.scores if len(self._sorted.scores) else self._pending[0][0]
-            batches = [(scores.to(home.device), target.to(home.device)) for scores, target in self._pending]
-            self._pending = []
-            self._sorted = self._sorted.plus(_counts(*batches))
+            pending, self._pending, self._waiting = _together(self._pending), [], 0
+            self._sorted = self._sorted.plus(_counts(*pending))
         return self._sorted
 
 
@@ -187,9 +202,17 @@ def _rows(*given: Any) -> tuple[Any, Any, Any]:
     return scores, target, mask
 
 
-def _counts(*batches: tuple[Tensor, Tensor]) -> Counts:
+def _together(batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Scores and targets of all batches, where the first one is."""
+    if len(batches) == 1:
+        return batches[0]
+    device = batches[0][0].device
     dtype = torch.float64 if any(scores.dtype == torch.float64 for scores, _ in batches) else torch.float32
-    scores, target = torch.cat([scores.to(dtype) for scores, _ in batches]), torch.cat([target for _, target in batches])
+    scores, target = zip(*batches, strict=True)
+    return torch.cat([each.to(device, dtype) for each in scores]), torch.cat([each.to(device) for each in target])
+
+
+def _counts(scores: Tensor, target: Tensor) -> Counts:
     at = order(scores, descending=True)
     scores, target = scores.index_select(0, at), target.index_select(0, at)
     start = begins(scores).nonzero().squeeze(1)
@@ -204,8 +227,18 @@ def _added(count: Tensor, start: Tensor) -> Tensor:
     return torch.cat([upto.index_select(0, start), upto[-1:]]).diff()
 
 
-def _runs(yes: Tensor, no: Tensor) -> Runs:
-    """The scores that were ever a yes."""
+def _of_scores(scores: Tensor, target: Tensor) -> Curve:
+    length = torch.full((1,), len(scores), device=scores.device)
+    lists = Lists(scores, target, length, None, torch.Size(()))
+    hits = Hits(Standing(lists, scores), target)
+    return Curve(hits.runs, hits.total[0], real(length[0]) - hits.total[0], lists.nan[0])
+
+
+def _of_counts(counts: Counts) -> Curve:
+    scores, yes, no = counts
+    if not len(scores):
+        raise ValueError("compute() has no score to go by: call update first, with scores that are not masked")
     at, size = yes.nonzero().squeeze(1), yes + no
     columns = (yes, yes.cumsum(0) - yes, size.cumsum(0) - size, size)
-    return Runs(*(real(each.index_select(0, at)) for each in columns))
+    runs = Runs(*(real(each.index_select(0, at)) for each in columns))
+    return Curve(runs, real(yes.sum()), real(no.sum()), (scores != scores).any())

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...core.check import choice
-from .given import GRADES, Cuts, Empty, K, Lists, Reduction, Values, check, cuts, lists_of, real, settle
-from .standing import Standing, Ties, grades
+from .given import GRADES, Cuts, Empty, K, Reduction, Values, check, cuts, lists_of, real, settle
+from .standing import Standing, Ties, by_standing, grades
 
 __all__ = ["Gain", "arp", "arp_of", "dcg", "dcg_of", "ndcg", "ndcg_of"]
 
@@ -59,7 +59,8 @@ def ndcg(
     choice("gain", gain, ("exponential", "linear"))
     check(empty, reduction)
     lists = lists_of(scores, relevance, mask, query_weight, offsets, domain=GRADES)
-    return settle(lists, ndcg_of(Standing(lists, lists.scores, ties, generator), at, gain), at, empty, reduction)
+    found = by_standing(lists, lambda standing: ndcg_of(standing, at, gain), ties, generator)
+    return settle(lists, found, at, empty, reduction)
 
 
 @torch.no_grad()
@@ -97,7 +98,8 @@ def dcg(
     choice("gain", gain, ("exponential", "linear"))
     check(empty, reduction)
     lists = lists_of(scores, relevance, mask, query_weight, offsets, domain=GRADES)
-    return settle(lists, dcg_of(Standing(lists, lists.scores, ties, generator), at, gain), at, empty, reduction)
+    found = by_standing(lists, lambda standing: dcg_of(standing, at, gain), ties, generator)
+    return settle(lists, found, at, empty, reduction)
 
 
 @torch.no_grad()
@@ -131,63 +133,68 @@ def arp(
     check(empty, reduction)
     at = cuts(None)
     lists = lists_of(scores, relevance, mask, query_weight, offsets, domain=GRADES)
-    return settle(lists, arp_of(Standing(lists, lists.scores, ties, generator)), at, empty, reduction)
+    return settle(lists, by_standing(lists, arp_of, ties, generator), at, empty, reduction)
 
 
 def ndcg_of(standing: Standing, at: Cuts, gain: Gain) -> Values:
     """NDCG of each list."""
-    gains, table = Gains(standing.lists, gain, scaled=True), _discounts(standing, at)
-    ideal = _best_dcg(gains, at, table)
-    return Values((_dcg(standing, gains.of(standing.item), at, table) / ideal).clamp_(max=1), ideal[:, 0] > 0)
+    gains, table = Gains(standing, gain, scaled=True), _discounts(standing, at)
+    ideal = _dcg(standing, gains.best(), at, table)
+    return Values((_dcg(standing, gains.by_place(), at, table) / ideal).clamp_(max=1), ideal[:, 0] > 0)
 
 
 def dcg_of(standing: Standing, at: Cuts, gain: Gain) -> Values:
     """DCG of each list."""
-    gains = Gains(standing.lists, gain, scaled=False).of(standing.item)
+    gains = Gains(standing, gain, scaled=False).by_place()
     return Values(_dcg(standing, gains, at, _discounts(standing, at)), standing.per_list(gains) > 0)
 
 
 def arp_of(standing: Standing) -> Values:
-    """ARP of each list; a tie stands at the mean of its places."""
-    relevance = real(standing.lists.relevance.index_select(0, standing.item))
+    """ARP of each list."""
+    relevance = standing.tie_means(real(standing.lists.relevance.index_select(0, standing.item)))
     total = standing.per_list(relevance)
-    place = standing.spread(torch.arange(1, standing.longest + 1, device=relevance.device, dtype=relevance.dtype))
-    return Values((standing.per_list(relevance * place) / total).unsqueeze(1), total > 0)
+    places = torch.arange(1, standing.longest + 1, device=relevance.device, dtype=relevance.dtype)
+    return Values((standing.dot(relevance, places) / total).unsqueeze(1), total > 0)
 
 
 class Gains:
     """What each item is worth; ``scaled`` by 2^-(the largest relevance of its list) where 2^y might leave the floats."""
 
-    def __init__(self, lists: Lists, gain: Gain, *, scaled: bool) -> None:
-        self.lists, self.small = lists, grades(lists.relevance)
+    def __init__(self, standing: Standing, gain: Gain, *, scaled: bool) -> None:
+        lists = standing.lists
+        self.standing, self.small = standing, grades(lists.relevance)
         y = real(lists.relevance if self.small is None else torch.arange(256, device=lists.scores.device))
         if gain == "exponential":
             share = -torch.expm1(-math.log(2) * y)  # 2^y - 1 = 2^y (1 - 2^-y)
-            y = torch.exp2(y - _largest(lists, y) if scaled and self.small is None else y) * share
+            y = torch.exp2(y - _largest(standing, y) if scaled and self.small is None else y) * share
         self.table = y
         """Of each item, or of each grade if these are small whole numbers: then nothing is computed for a million items."""
 
-    def of(self, item: Tensor) -> Tensor:
-        """The gains of these items."""
+    def by_place(self) -> Tensor:
+        """The gain at each place in the order of the scores, on average over the orders of ties."""
+        return self.standing.tie_means(self._of(self.standing.item))
+
+    def best(self) -> Tensor:
+        """The gains of each list from the highest down: counted, where there are fewer counts than items, else sorted."""
+        lists, small = self.standing.lists, self.small
+        count, size = len(lists.length), len(lists.scores)
+        levels = int(small.max()) + 1 if small is not None and size else size + 1
+        if small is None or count * levels > size:
+            return self._of(Standing(lists, lists.relevance if small is None else small, "stable").item)
+        grade = small.int().add_(self.standing.of_item, alpha=levels) if self.standing.many else small
+        times = torch.bincount(grade, minlength=count * levels).view(count, levels).flip(1).flatten()
+        return self.table[:levels].flip(0).repeat(count).repeat_interleave(times, output_size=size)
+
+    def _of(self, item: Tensor) -> Tensor:
         return self.table.index_select(0, item if self.small is None else self.small.index_select(0, item).int())
 
 
-def _best_dcg(gains: Gains, at: Cuts, table: Tensor) -> Tensor:
-    """(B, K), that of the best order, in which items of one grade are alike."""
-    lists, small = gains.lists, gains.small
-    if small is not None and len(lists.length) == 1:  # counted instead of sorted
-        most = gains.table.flip(0).repeat_interleave(torch.bincount(small, minlength=256).flip(0))
-        return torch.stack([most[:k].dot(table[:k]) for k in at.k]).unsqueeze(0)
-    best = Standing(lists, lists.relevance if small is None else small, "stable")
-    return _dcg(best, gains.of(best.item), at, table)
-
-
-def _largest(lists: Lists, y: Tensor) -> Tensor:
+def _largest(standing: Standing, y: Tensor) -> Tensor:
     """The largest relevance of each item's list."""
-    if len(lists.length) == 1:
+    if not standing.many:
         return y.max() if len(y) else y
-    of = lists.of_item.long()
-    return y.new_zeros(len(lists.length)).scatter_reduce_(0, of, y, "amax").index_select(0, of)
+    of = standing.of_item.long()
+    return y.new_zeros(len(standing.lists.length)).scatter_reduce_(0, of, y, "amax").index_select(0, of)
 
 
 def _discounts(standing: Standing, at: Cuts) -> Tensor:
@@ -198,8 +205,5 @@ def _discounts(standing: Standing, at: Cuts) -> Tensor:
 
 
 def _dcg(standing: Standing, gains: Tensor, at: Cuts, table: Tensor) -> Tensor:
-    """(B, K), each gain times the mean discount of the places that its item may take, which is 0 beyond k."""
-    columns = [standing.spread(table[:k]) for k in at.k]
-    if not standing.many:
-        return torch.stack([gains[: len(discount)].dot(discount) for discount in columns]).unsqueeze(0)
-    return torch.stack([standing.per_list(gains * discount) for discount in columns], 1)
+    """(B, K), each gain times the discount of its place, which is 0 beyond k."""
+    return torch.stack([standing.dot(gains, table[:k]) for k in at.k], 1)

@@ -11,7 +11,7 @@ from ...core.check import at_least, between
 from ...ops.list_ranks import order
 from .given import YES_OR_NO, Empty, Reduction, Values, check, cuts, lists_of, real, settle
 from .hits import Hits, Runs
-from .standing import Standing, begins, grades
+from .standing import Standing, begins, by_standing, grades
 
 __all__ = ["area", "auc", "check_fpr", "concordance", "concordance_of", "kendall_tau", "kendall_tau_of", "standardised"]
 
@@ -54,7 +54,7 @@ def concordance(
     """
     check(empty, reduction)
     lists = lists_of(scores, relevance, mask, query_weight, offsets)
-    return settle(lists, concordance_of(Standing(lists, lists.scores)), cuts(None), empty, reduction)
+    return settle(lists, by_standing(lists, concordance_of), cuts(None), empty, reduction)
 
 
 @torch.no_grad()
@@ -86,7 +86,7 @@ def kendall_tau(
     """
     check(empty, reduction)
     lists = lists_of(scores, relevance, mask, query_weight, offsets)
-    return settle(lists, kendall_tau_of(Standing(lists, lists.scores)), cuts(None), empty, reduction)
+    return settle(lists, by_standing(lists, kendall_tau_of), cuts(None), empty, reduction)
 
 
 @torch.no_grad()
@@ -122,12 +122,16 @@ def auc(
     check(empty, reduction)
     check_fpr(max_fpr)
     lists = lists_of(scores, target, mask, query_weight, offsets, domain=YES_OR_NO, name="target")
-    hits = Hits(Standing(lists, lists.scores), lists.relevance == 1)
-    positives, negatives = hits.total, real(lists.length) - hits.total
+    return settle(lists, by_standing(lists, lambda standing: _auc_of(standing, max_fpr)), cuts(None), empty, reduction)
+
+
+def _auc_of(standing: Standing, max_fpr: float | None) -> Values:
+    """AUC of each list."""
+    hits = Hits(standing, standing.lists.relevance == 1)
+    positives, negatives = hits.total, real(standing.lists.length) - hits.total
     limit = negatives if max_fpr is None else negatives * max_fpr
-    value = hits.per_list(area(hits.runs, limit.index_select(0, hits.standing.of(hits.place)))) / (positives * negatives)
-    has = (positives > 0) & (negatives > 0)
-    return settle(lists, Values(standardised(value, max_fpr).unsqueeze(1), has), cuts(None), empty, reduction)
+    value = hits.per_list(area(hits.runs, limit.index_select(0, standing.of(hits.place)))) / (positives * negatives)
+    return Values(standardised(value, max_fpr).unsqueeze(1), (positives > 0) & (negatives > 0))
 
 
 def area(runs: Runs, limit: Tensor | float) -> Tensor:

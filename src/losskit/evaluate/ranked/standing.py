@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...core.check import choice
+from ...core.check import choice, drawn_by
 from ...ops.list_ranks import order
-from .given import Lists, real
+from .given import Lists, Values, real
+from .groups import in_groups
 
-__all__ = ["Standing", "Tied", "Ties", "begins", "grades"]
+__all__ = ["Standing", "Tied", "Ties", "begins", "by_standing", "check_draw", "grades"]
 
 Ties = Literal["average", "stable", "random"]
 
@@ -74,6 +76,11 @@ class Standing:
         """How many items the longest list has."""
         return int(self.lists.length.max()) if len(self.lists.length) else 0
 
+    @cached_property
+    def even(self) -> bool:
+        """Whether all lists are as long as the longest."""
+        return not self.many or len(self.item) == len(self.lists.length) * self.longest
+
     def of(self, place: Tensor) -> Tensor:
         """The lists of places in the order, which are those of the items that stand there: lists keep their stretches."""
         return self.of_item.index_select(0, place).long() if self.many else torch.zeros_like(place)
@@ -82,34 +89,57 @@ class Standing:
         """Places in the order as places in their lists, the first being 0."""
         return place - self.first.index_select(0, self.of(place)) if self.many else place
 
-    def spread(self, table: Tensor) -> Tensor:
-        """What ``table`` (n,) has for each place of a list, 0 beyond n; the places of a tie get their mean: (T,) float64.
+    def tie_means(self, values: Tensor) -> Tensor:
+        """The values at all places (T,), changed where they are: each of a tie becomes the mean of the tie's.
 
-        Of one list without ties the zeros are left out.
-
+        That times any weight of the places is what the values have on average over the orders of ties.
         McSherry and Najork 2008.
         """
-        size, count, ties = len(table), len(self.item), self.tied
-        if self.many:
-            place = self.within(torch.arange(count, device=table.device))
-            found = torch.cat([table, table.new_zeros(1)]).index_select(0, place.clamp_(max=size))
-        elif ties is None:
-            return table
-        else:
-            found = torch.cat([table, table.new_zeros(count - size)])
+        ties = self.tied
         if ties is not None:
-            mean = found.index_select(0, ties.head).index_add_(0, ties.of_rest, found.index_select(0, ties.rest)) / ties.size
-            found[ties.head] = mean
-            found[ties.rest] = mean.index_select(0, ties.of_rest)
-        return found
+            total = values.index_select(0, ties.head).index_add_(0, ties.of_rest, values.index_select(0, ties.rest))
+            mean = total / ties.size
+            values[ties.head] = mean
+            values[ties.rest] = mean.index_select(0, ties.of_rest)
+        return values
+
+    def dot(self, values: Tensor, table: Tensor) -> Tensor:
+        """Values at all places (T,) times what ``table`` (n,) has for each place of a list, 0 beyond n: sums (B,)."""
+        size = len(table)
+        if self.even:
+            return values.view(len(self.lists.length), self.longest)[:, :size].mv(table)
+        place = self.within(torch.arange(len(values), device=table.device))
+        return self.per_list(values * torch.cat([table, table.new_zeros(1)]).index_select(0, place.clamp_(max=size)))
 
     def per_list(self, values: Tensor, place: Tensor | None = None) -> Tensor:
         """Of values at these places, or at all (T,), the sum in each list: (B,) float64."""
         values = real(values)
+        if place is None and self.even:
+            return values.view(len(self.lists.length), self.longest).sum(1)
         if not self.many:
             return values.sum(0, keepdim=True)
         of = self.of_item.long() if place is None else self.of(place)
         return values.new_zeros(len(self.lists.length)).index_add_(0, of, values)
+
+
+def check_draw(ties: str, generator: torch.Generator | None) -> None:
+    """Raise for a generator that is none or would not be used."""
+    drawn_by("generator", generator)
+    if generator is not None and ties != "random":
+        raise ValueError(f'"generator" is given with ties={ties!r}, expected ties="random": nothing else is drawn')
+
+
+def by_standing(
+    lists: Lists, body: Callable[[Standing], Values], ties: Ties = "average", generator: torch.Generator | None = None
+) -> Values:
+    """What ``body`` says of each list, from the lists in their order."""
+
+    check_draw(ties, generator)
+
+    def found(some: Lists) -> Values:
+        return body(Standing(some, some.scores, ties, generator))
+
+    return found(lists) if ties == "random" else in_groups(lists, found)  # one draw is of all items
 
 
 def _shuffled(key: Tensor, generator: torch.Generator | None) -> Tensor:

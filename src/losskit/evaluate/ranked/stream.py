@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -14,16 +14,24 @@ from typing_extensions import Self
 
 from ...core.check import at_least, choice
 from ..totals import fields, others_of
-from .given import GRADES, REAL, Cuts, Empty, Values, check, cuts, lists_of, shown, sums
+from .given import GRADES, REAL, Cuts, Empty, Lists, Values, check, cuts, lists_of, shown, sums
 from .graded import Gain, arp_of, dcg_of, ndcg_of
+from .groups import Pending, groups
 from .hits import Hits, first_hit_of, precision_of, precisions_of, recall_of
 from .pairs_in_order import concordance_of, kendall_tau_of
-from .standing import Standing, Ties
+from .standing import Standing, Ties, check_draw
 
 __all__ = ["RankingMetrics", "of_ranks"]
 
 S = TypeVar("S")
 
+_OF_HITS: Mapping[str, Callable[[Hits, Cuts], Values]] = {
+    "mrr": partial(first_hit_of, figure="mrr"),
+    "hit_rate": partial(first_hit_of, figure="hit_rate"),
+    "average_precision": precisions_of,
+    "precision": precision_of,
+    "recall": recall_of,
+}
 _GRADED = ("ndcg", "dcg", "arp")
 _NO_CUT = ("arp", "concordance", "kendall_tau")
 _FIGURES = (*_GRADED, "mrr", "average_precision", "precision", "recall", "hit_rate", "concordance", "kendall_tau")
@@ -58,7 +66,8 @@ class State(NamedTuple):
 class RankingMetrics:
     """Any number of ranking metrics of lists that come in batches, on one rank or many, from one sort of each batch.
 
-    ``update`` adds to float64 sums; a list belongs to one batch. Options are those of the functions of the same names.
+    Float64 sums are the state, and at most 131,072 items that wait to be sorted together; a list belongs to one batch.
+    Options are those of the functions of the same names.
 
     Args:
         figures: names of metrics, with "@k" for the first k places: ndcg, dcg, mrr, average_precision, precision, recall,
@@ -89,6 +98,7 @@ class RankingMetrics:
         self.figures = _checked_names(figures)
         choice("gain", gain, ("exponential", "linear"))
         choice("ties", ties, ("average", "stable", "random"))
+        check_draw(ties, generator)
         check(empty, "mean")
         self.gain: Gain = gain
         at_least("threshold", threshold, -math.inf, finite=False)
@@ -101,6 +111,7 @@ class RankingMetrics:
     def reset(self) -> Self:
         """Forget every list, and what other ranks have said."""
         self._own = self._nothing()
+        self._pending = Pending()
         self._before: list[State] = []  # of the other ranks, as of the last sync(); in the order of ranks, so that all
         self._after: list[State] = []  # ranks add in the same order and get the same bits
         return self
@@ -120,43 +131,60 @@ class RankingMetrics:
         Shape:      scores (*, L), relevance (*, L), mask (*, L), query_weight (*); or (T,) with offsets (B + 1,)
         Raises:     as the functions.
         """
-        bases = {name.partition("@")[0] for name in self.figures}
-        domain = GRADES if bases & set(_GRADED) else REAL
+        domain = GRADES if any(_base(name) in _GRADED for name in self.figures) else REAL
         lists = lists_of(scores, relevance, mask, query_weight, offsets, domain=domain)
+        if self.ties == "random":  # one draw is of one batch, at once
+            self._own = self._own.plus(self._state_of(lists))
+        elif not self._pending.take(lists):
+            self._count_pending()
+            if not self._pending.take(lists):
+                self._own = reduce(State.plus, map(self._state_of, groups(lists)), self._own)
+
+    @torch.no_grad()
+    def _count_pending(self) -> None:
+        if self._pending.lists:
+            self._own = self._own.plus(self._state_of(self._pending.joined()))
+            self._pending.clear()
+
+    def _counted(self) -> State:
+        """What this rank has counted, with nothing pending."""
+        self._count_pending()
+        self._pending = Pending()  # what is copied or pickled now takes no room with it
+        return self._own
+
+    def _state_of(self, lists: Lists) -> State:
+        bases = {_base(name) for name in self.figures}
         standing = Standing(lists, lists.scores, self.ties, self.generator)
         plain = Standing(lists, lists.scores) if self.ties != "average" and bases & set(_NO_CUT[1:]) else standing
-        hits = Hits(standing, lists.relevance >= self.threshold)
+        hits = Hits(standing, lists.relevance >= self.threshold) if bases & set(_OF_HITS) else None
         found: dict[str, tuple[Tensor, Tensor]] = {}
-        for base in sorted(bases):
-            names = [name for name in self.figures if name.partition("@")[0] == base]
+        for base in bases:
+            names = [name for name in self.figures if _base(name) == base]
             at = Cuts(tuple(_place(name) for name in names), True)
-            values = self._body(base, plain if base in _NO_CUT[1:] else standing, hits)(at)
+            values = self._values(base, at, plain if base in _NO_CUT[1:] else standing, hits)
             totals, weight = sums(lists, shown(lists, values, self.empty), self.empty)
             found.update({name: (total, weight) for name, total in zip(names, totals, strict=True)})
         totals, weights = (torch.stack([found[name][i] for name in self.figures]) for i in (0, 1))
-        self._own = self._own.plus(State(self._own.what, torch.tensor(len(lists.length), device=totals.device), totals, weights))
+        return State(self._own.what, torch.tensor(len(lists.length), device=totals.device), totals, weights)
 
-    def _body(self, base: str, standing: Standing, hits: Hits) -> Callable[[Cuts], Values]:
-        bodies: dict[str, Callable[[Cuts], Values]] = {
-            "ndcg": lambda at: ndcg_of(standing, at, self.gain),
-            "dcg": lambda at: dcg_of(standing, at, self.gain),
-            "mrr": lambda at: first_hit_of(hits, at, "mrr"),
-            "hit_rate": lambda at: first_hit_of(hits, at, "hit_rate"),
-            "average_precision": lambda at: precisions_of(hits, at),
-            "precision": lambda at: precision_of(hits, at),
-            "recall": lambda at: recall_of(hits, at),
-            "arp": lambda at: arp_of(standing),
-            "concordance": lambda at: concordance_of(standing),
-            "kendall_tau": lambda at: kendall_tau_of(standing),
+    def _values(self, base: str, at: Cuts, standing: Standing, hits: Hits | None) -> Values:
+        if hits is not None and base in _OF_HITS:
+            return _OF_HITS[base](hits, at)
+        of_order: dict[str, Callable[[], Values]] = {
+            "ndcg": lambda: ndcg_of(standing, at, self.gain),
+            "dcg": lambda: dcg_of(standing, at, self.gain),
+            "arp": lambda: arp_of(standing),
+            "concordance": lambda: concordance_of(standing),
+            "kendall_tau": lambda: kendall_tau_of(standing),
         }
-        return bodies[base]
+        return of_order[base]()
 
     def compute(self) -> dict[str, Tensor]:
         """Every figure, 0-d float64: its mean over the lists that count; NaN where none does.
 
         Raises:     ValueError if there was no list at all.
         """
-        total = reduce(State.plus, [*self._before, self._own, *self._after])
+        total = reduce(State.plus, [*self._before, self._counted(), *self._after])
         if not int(total.lists):
             raise ValueError("compute() has no list to go by: call update first")
         return dict(zip(self.figures, (total.totals / total.weights).unbind(), strict=True))
@@ -167,7 +195,7 @@ class RankingMetrics:
         Raises:     TypeError; ValueError if figures or options differ, for this metric itself, or for one that comes twice.
         """
         found = others_of(self, others, RankingMetrics)
-        self._own = reduce(State.plus, [self._own, *(other._own for other in found)])
+        self._own = reduce(State.plus, [other._counted() for other in found], self._counted())
         return self
 
     def sync(self, process_group: dist.ProcessGroup | None = None) -> Self:
@@ -175,7 +203,7 @@ class RankingMetrics:
 
         Calling it twice counts nothing twice. Without a process group it does nothing.
         """
-        found = of_ranks(self._own.to("cpu"), process_group)
+        found = of_ranks(self._counted().to("cpu"), process_group)
         if found is not None:
             reduce(State.plus, [*found[0], self._own, *found[1]])  # states that do not fit raise here, on every rank
             self._before, self._after = found
@@ -183,12 +211,12 @@ class RankingMetrics:
 
     def to(self, device: torch.device | str) -> Self:
         """Move the sums; an update from an accelerator moves sums that are on the CPU by itself."""
-        self._own = self._own.to(device)
+        self._own = self._counted().to(device)
         return self
 
     def state_dict(self) -> dict[str, Any]:
         """What this rank has counted, on the CPU; ``torch.load(weights_only=True)`` reads it."""
-        return self._own.to("cpu")._asdict()
+        return self._counted().to("cpu")._asdict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Self:
         """Go on from a ``state_dict``: it replaces what was counted so far.
@@ -220,6 +248,10 @@ def of_ranks(state: S, process_group: dist.ProcessGroup | None) -> tuple[list[S]
     return ranks[:mine], ranks[mine + 1 :]
 
 
+def _base(name: str) -> str:
+    return name.partition("@")[0]
+
+
 def _place(name: str) -> int | None:
     return int(name.partition("@")[2]) if "@" in name else None
 
@@ -230,8 +262,9 @@ def _checked_names(figures: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f'"figures" is {list(names)}, expected names of figures, each once')
     for name in names:
         base, sign, place = name.partition("@")
-        if base not in _FIGURES or (sign and (base in _NO_CUT or not (place.isascii() and place.isdigit()))):
+        if base not in _FIGURES or (sign and (base in _NO_CUT or not (place.isascii() and place.isdigit()) or place[0] == "0")):
             known = ", ".join(each if each in _NO_CUT else f"{each}[@k]" for each in _FIGURES)
-            raise ValueError(f'"figures" has {name!r}, expected some of {known}')
+            hint = ": BinaryRanking has the AUC of one list that comes in batches" if base == "auc" else ""
+            raise ValueError(f'"figures" has {name!r}, expected some of {known}{hint}')
         cuts(_place(name))
     return names

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ...core.check import at_least, choice
-from .given import Empty, K, Lists, Reduction, check, cuts, lists_of, settle
+from .given import Empty, K, Lists, Reduction, Values, check, cuts, lists_of, settle
 from .hits import Hits, first_hit_of, precision_of, precisions_of, recall_of
-from .standing import Standing, Ties
+from .standing import Ties, by_standing
 
 __all__ = ["average_precision", "hit_rate", "mrr", "precision", "recall"]
 
@@ -49,8 +50,9 @@ def precision(
         tensor([1.0000, 0.5000], dtype=torch.float64)
     """
     at = cuts(k)
-    lists, hits = _hits(scores, relevance, threshold, ties, generator, empty, mask, query_weight, offsets, reduction)
-    return settle(lists, precision_of(hits, at), at, empty, reduction)
+    lists = _lists(scores, relevance, threshold, empty, mask, query_weight, offsets, reduction)
+    found = _by_hits(lists, lambda hits: precision_of(hits, at), threshold, ties, generator)
+    return settle(lists, found, at, empty, reduction)
 
 
 @torch.no_grad()
@@ -86,8 +88,9 @@ def recall(
         tensor(0.2500, dtype=torch.float64)
     """
     at = cuts(k)
-    lists, hits = _hits(scores, relevance, threshold, ties, generator, empty, mask, query_weight, offsets, reduction)
-    return settle(lists, recall_of(hits, at), at, empty, reduction)
+    lists = _lists(scores, relevance, threshold, empty, mask, query_weight, offsets, reduction)
+    found = _by_hits(lists, lambda hits: recall_of(hits, at), threshold, ties, generator)
+    return settle(lists, found, at, empty, reduction)
 
 
 @torch.no_grad()
@@ -123,8 +126,9 @@ def hit_rate(
         tensor([0., 1.], dtype=torch.float64)
     """
     at = cuts(k)
-    lists, hits = _hits(scores, relevance, threshold, ties, generator, empty, mask, query_weight, offsets, reduction)
-    return settle(lists, first_hit_of(hits, at, "hit_rate"), at, empty, reduction)
+    lists = _lists(scores, relevance, threshold, empty, mask, query_weight, offsets, reduction)
+    found = _by_hits(lists, lambda hits: first_hit_of(hits, at, "hit_rate"), threshold, ties, generator)
+    return settle(lists, found, at, empty, reduction)
 
 
 @torch.no_grad()
@@ -160,8 +164,9 @@ def mrr(
         tensor(0.7500, dtype=torch.float64)
     """
     at = cuts(k)
-    lists, hits = _hits(scores, relevance, threshold, ties, generator, empty, mask, query_weight, offsets, reduction)
-    return settle(lists, first_hit_of(hits, at, "mrr"), at, empty, reduction)
+    lists = _lists(scores, relevance, threshold, empty, mask, query_weight, offsets, reduction)
+    found = _by_hits(lists, lambda hits: first_hit_of(hits, at, "mrr"), threshold, ties, generator)
+    return settle(lists, found, at, empty, reduction)
 
 
 @torch.no_grad()
@@ -203,23 +208,27 @@ def average_precision(
     if ties == "threshold" and at.k != (None,):
         raise ValueError('"k" is given with ties="threshold", expected None: a threshold takes all items of a tie or none')
     runs: Ties = "average" if ties == "threshold" else ties
-    lists, hits = _hits(scores, relevance, threshold, runs, generator, empty, mask, query_weight, offsets, reduction)
-    return settle(lists, precisions_of(hits, at, as_threshold=ties == "threshold"), at, empty, reduction)
+    lists = _lists(scores, relevance, threshold, empty, mask, query_weight, offsets, reduction)
+    found = _by_hits(lists, lambda hits: precisions_of(hits, at, as_threshold=ties == "threshold"), threshold, runs, generator)
+    return settle(lists, found, at, empty, reduction)
 
 
-def _hits(
+def _lists(
     scores: Tensor,
     relevance: Tensor,
     threshold: float,
-    ties: Ties,
-    generator: torch.Generator | None,
     empty: Empty,
     mask: Tensor | None,
     query_weight: Tensor | None,
     offsets: Tensor | None,
     reduction: Reduction,
-) -> tuple[Lists, Hits]:
+) -> Lists:
     check(empty, reduction)
     at_least("threshold", threshold, -torch.inf, finite=False)
-    lists = lists_of(scores, relevance, mask, query_weight, offsets)
-    return lists, Hits(Standing(lists, lists.scores, ties, generator), lists.relevance >= threshold)
+    return lists_of(scores, relevance, mask, query_weight, offsets)
+
+
+def _by_hits(
+    lists: Lists, body: Callable[[Hits], Values], threshold: float, ties: Ties, generator: torch.Generator | None
+) -> Values:
+    return by_standing(lists, lambda standing: body(Hits(standing, standing.lists.relevance >= threshold)), ties, generator)

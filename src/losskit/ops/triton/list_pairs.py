@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..list_ranks import places
-from ..list_tiles import Call, Found, sorted_items
+from ..list_tiles import Call, Sums, sorted_items
 from .pair_tiles import WARPS, constexpr, jit, tensor, tl, triton
 
 __all__ = ["fits", "swept"]
@@ -25,12 +25,12 @@ def fits(call: Call) -> bool:
     return call.scores.dtype == torch.float32
 
 
-def swept(call: Call) -> Found:
+def swept(call: Call) -> Sums:
     """:func:`losskit.ops.list_tiles.swept` without a synchronisation; numbers of a pair are float32, their sums float64."""
     batch, size = call.scores.shape
     out = call.scores.new_zeros(2, batch, size, dtype=torch.float64)
     if not batch or not size:
-        return Found(out[0].sum(-1), out[1].float())
+        return Sums(out[0].sum(-1), out[1].float())
     items, _ = sorted_items(call)
     numbers = {name: items.packed[k] for name, k in items.values.items()}
     if call.topk is not None:
@@ -45,7 +45,7 @@ def swept(call: Call) -> Found:
         tall=_HIGH, wide=_WIDE, num_warps=WARPS,
     )  # fmt: skip
     gradient = torch.zeros_like(out[1]).scatter_(1, items.place, out[1])
-    return Found(out[0].sum(-1), gradient.float())
+    return Sums(out[0].sum(-1), gradient.float())
 
 
 def _parts(call: Call) -> int:
