@@ -142,6 +142,7 @@ def _level(card: Card, words: str, level: Level | None) -> str:
         elif parameter.default is parameter.empty:
             return ""
     value = level(**facts)
+    told += ["options at their defaults"] if not told and inspect.signature(level).parameters else []
     return f"| {words} | {float(value):.4g} | {', '.join(told)} |"
 
 
