@@ -18,17 +18,18 @@ alpha:α beta:β gamma:γ delta:δ epsilon:ε varepsilon:ε eta:η lambda:λ mu:
 nu:ν xi:ξ chi:χ psi:ψ omega:ω zeta:ζ kappa:κ
 theta:θ Phi:Φ Gamma:Γ Delta:Δ ell:ℓ partial:∂ sum:Σ prod:∏ int:∫ infty:∞ sqrt:√ ne:≠ neq:≠ le:≤ leq:≤ ge:≥ geq:≥ in:∈
 to:→ times:× cdot:· pm:± approx:≈ cup:∪ cap:∩ setminus:∖ propto:∝ mid:| circ:∘ cdots:... ldots:... dots:... left: right:
-big: Big: bigl: bigr: quad: qquad:
+lVert:‖ rVert:‖ lvert:| rvert:| big: Big: bigl: bigr: quad: qquad:
 """
 _SYMBOLS: dict[str, str] = {name: letter for name, _, letter in (pair.partition(":") for pair in _LETTERS.split())}
 
 
 def plain(latex: str) -> str:
     """A formula's LaTeX as a line of Unicode that a terminal can show: \\frac{a}{b} is ((a)/(b)), \\hat y is ŷ."""
-    text = re.sub(r"\\hat\s*\{?(\w)\}?", "\\1\u0302", latex)
-    text = re.sub(r"\\bar\s*\{?(\w)\}?", "\\1\u0304", text)
+    text = re.sub(r"\\hat\s*(?:\{(\w)\}|(\w))", "\\1\\2\u0302", latex)
+    text = re.sub(r"\\bar\s*(?:\{(\w)\}|(\w))", "\\1\\2\u0304", text)
     text = re.sub(r"\\(?:mathrm|operatorname|text|mathbf|mathcal)\*?\{([^{}]*)\}", r"\1", text)
     for _ in range(3):  # fractions in fractions
+        text = re.sub(r"\\sqrt\{([^{}]*)\}", r"√(\1)", text)
         text = re.sub(r"\\[td]?frac\{([^{}]*)\}\{([^{}]*)\}", r"((\1)/(\2))", text)
         text = re.sub(r"\\[td]?frac\s*(\w)\s*(\w)", r"\1/\2", text)
         text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text)
