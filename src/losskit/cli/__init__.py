@@ -31,16 +31,6 @@ exit codes: 0 fine, 1 a check or a gate failed, 2 wrong use, 130 interrupted; of
 also 3 data, 4 model, 5 not finite (losskit perplexity --help)"""
 
 
-def _matched(depth: int) -> str:
-    """Text whose parentheses match."""
-    return rf"[^()]*(?:\({_matched(depth - 1)}\)[^()]*)*" if depth else r"[^()]*"
-
-
-# of a formula in Unicode: what may be between parentheses, and one number or letter with what hangs on it
-_GROUPED = _matched(5)
-_SYMBOL = rf"\[[^]()]*\]|√?\|?(?:\d+(?:\.\d+)?|[A-Z]+|[^\W\d_])(?:['²\u0300-\u036f]|[_^](?:[\w+*-]|\({_GROUPED}\)))*\|?²?"
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "losskit", description=_ABOUT, epilog=_END, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -204,7 +194,7 @@ def _print_card(card: Any) -> None:
         if heading == "Example":
             continue
         console.print(f"[bold]{heading}[/bold]")
-        text = _lighter(plain(text)) if heading in ("Formula", "Gradient") else text
+        text = plain(text) if heading in ("Formula", "Gradient") else text
         for line in _paragraphs(text) if heading == "Args" else [" ".join(text.split())]:
             console.print(Padding(escape(line), (0, 0, 0, 2)), highlight=False)
     levels = _levels(card)
@@ -244,15 +234,6 @@ def _signature(card: Any) -> str:
     tensors = [option(one) for one in every if one.kind is not one.KEYWORD_ONLY]
     options = [option(one, " = ") for one in every if one.kind is one.KEYWORD_ONLY]
     return "\n".join([f"losskit.{card.name}(", f"    {', '.join([*tensors, '*'])},", *(f"    {one}," for one in options), ")"])
-
-
-def _lighter(formula: str) -> str:
-    """Without parentheses that group nothing: ((1)/(n)) is (1/n), e^((x)) is e^(x), but x_((k)) means something else."""
-    for _ in range(4):  # parentheses in parentheses
-        formula = re.sub(rf"(?<!_)\(\(({_GROUPED})\)\)", r"(\1)", formula)
-        formula = re.sub(rf"\(\(({_SYMBOL})\)/", r"(\1/", formula)
-        formula = re.sub(rf"/\(({_SYMBOL})\)\)", r"/\1)", formula)
-    return formula
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -23,8 +23,18 @@ lVert:‖ rVert:‖ lvert:| rvert:| big: Big: bigl: bigr: quad: qquad:
 _SYMBOLS: dict[str, str] = {name: letter for name, _, letter in (pair.partition(":") for pair in _LETTERS.split())}
 
 
+def _matched(depth: int) -> str:
+    """Text whose parentheses match."""
+    return rf"[^()]*(?:\({_matched(depth - 1)}\)[^()]*)*" if depth else r"[^()]*"
+
+
+# of a formula in Unicode: what may be between parentheses, and one number or letter with what hangs on it
+_GROUPED = _matched(5)
+_SYMBOL = rf"\[[^]()]*\]|√?\|?(?:\d+(?:\.\d+)?|[A-Z]+|[^\W\d_])(?:['²\u0300-\u036f]|[_^](?:[\w+*-]|\({_GROUPED}\)))*\|?²?"
+
+
 def plain(latex: str) -> str:
-    """A formula's LaTeX as a line of Unicode that a terminal can show: \\frac{a}{b} is ((a)/(b)), \\hat y is ŷ."""
+    """A formula's LaTeX as a line of Unicode that a terminal can show: \\frac{a}{b} is (a/b), \\hat y is ŷ."""
     text = re.sub(r"\\hat\s*(?:\{(\w)\}|(\w))", "\\1\\2\u0302", latex)
     text = re.sub(r"\\bar\s*(?:\{(\w)\}|(\w))", "\\1\\2\u0304", text)
     text = re.sub(r"\\(?:mathrm|operatorname|text|mathbf|mathcal)\*?\{([^{}]*)\}", r"\1", text)
@@ -35,7 +45,7 @@ def plain(latex: str) -> str:
         text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text)
         text = re.sub(r"_\{([^{}]*)\}", r"_(\1)", text)
     text = re.sub(r"\\([A-Za-z]+)", lambda m: _SYMBOLS.get(m[1], m[1]), text)
-    return (
+    return _lighter(
         re.sub(r"\\[,;:! ]", " ", text)
         .replace("{", "")
         .replace("}", "")
@@ -43,6 +53,15 @@ def plain(latex: str) -> str:
         .replace("^(2)", "²")
         .replace("^2", "²")
     )
+
+
+def _lighter(formula: str) -> str:
+    """Without parentheses that group nothing: ((1)/(n)) is (1/n), e^((x)) is e^(x), but x_((k)) means something else."""
+    for _ in range(4):  # parentheses in parentheses
+        formula = re.sub(rf"(?<!_)\(\(({_GROUPED})\)\)", r"(\1)", formula)
+        formula = re.sub(rf"\(\(({_SYMBOL})\)/", r"(\1/", formula)
+        formula = re.sub(rf"/\(({_SYMBOL})\)\)", r"/\1)", formula)
+    return formula
 
 
 def plot(curve: Curve, *, width: int = 72, height: int = 8) -> str:

@@ -78,8 +78,8 @@ def neural_ndcg_loss(
     Gradient:   \partial\ell/\partial s_i = \sum_r (n + 1 - 2r) Q_{ri} - \sum_j \mathrm{sign}(s_i - s_j)(q_i + q_j),
                 Q = \partial\ell/\partial(\tau \log P), q_i = \sum_r Q_{ri}
     Use when:   NDCG is what is reported and lists are long: a place is a blend of the few items near it, and on a CPU only these
-                are computed. Where scores are about one apart, 20,000 items take a third of what approx_ndcg_loss needs; where
-                all are nearly equal, as at the start, six times as much.
+                are computed: faster than approx_ndcg_loss once scores have spread, slower while all are nearly equal, as at
+                the start.
     Avoid when: values are compared or have to be >= 0 (approx_ndcg_loss): see Returns. torch.compile, torch.func and second
                 derivatives make the whole matrix.
     Shape:      scores (*, L), relevance (*, L) -> () or (*); ragged: scores (T,), relevance (T,), offsets (B + 1,) -> () or (B,)

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from ...core.check import choice
 from ...ops.list_ranks import order
 from ..totals import fields, others_of
-from .given import YES_OR_NO, Lists, lists_of, real
+from .given import YES_OR_NO, Flat, lists_of, real
 from .hits import Hits, Runs, precisions
 from .pairs_in_order import area, check_fpr, standardised
 from .standing import Standing, begins
@@ -229,7 +229,7 @@ def _added(count: Tensor, start: Tensor) -> Tensor:
 
 def _of_scores(scores: Tensor, target: Tensor) -> Curve:
     length = torch.full((1,), len(scores), device=scores.device)
-    lists = Lists(scores, target, length, None, torch.Size(()))
+    lists = Flat(scores, target, length, None, torch.Size(()))
     hits = Hits(Standing(lists, scores), target)
     return Curve(hits.runs, hits.total[0], real(length[0]) - hits.total[0], lists.nan[0])
 

@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ...core.call import verify, whole_number
-from ...core.check import at_least, choice
+from ...core.call import verify
+from ...core.check import choice
 from ...core.domain import Domain
 from ...core.list_domain import Relevance, Scores
-from ...losses.lists import GRADES, LISTS, check_offsets
+from ...losses.lists import GRADES, LISTS, check_offsets, count_of_places
 
 __all__ = [
     "GRADES",
@@ -20,8 +20,8 @@ __all__ = [
     "YES_OR_NO",
     "Cuts",
     "Empty",
+    "Flat",
     "K",
-    "Lists",
     "Reduction",
     "Values",
     "check",
@@ -42,7 +42,7 @@ _SCORES = Scores(kind="number")
 _OF_EMPTY = {"skip": torch.nan, "nan": torch.nan, "zero": 0.0, "one": 1.0}
 
 
-class Lists(NamedTuple):
+class Flat(NamedTuple):
     """Items of B lists that count, T in all, list by list."""
 
     scores: Tensor
@@ -97,8 +97,7 @@ def cuts(k: K) -> Cuts:
     several = isinstance(k, Sequence) and not isinstance(k, str)
     found = tuple(k) if isinstance(k, Sequence) else (k,)
     for each in found:
-        whole_number("k", each)
-        at_least("k", each, 1)
+        count_of_places("k", each)
     if not found:
         raise ValueError('"k" is empty, expected at least one number of places, or None for all')
     return Cuts(found, several)
@@ -118,7 +117,7 @@ def lists_of(
     *,
     domain: Domain = REAL,
     name: str = "relevance",
-) -> Lists:
+) -> Flat:
     """The arguments of one call, checked, without what is masked.
 
     Raises:     ShapeError, TypeError; ValueError for a relevance outside of its domain, or offsets that are none.
@@ -136,7 +135,7 @@ def lists_of(
     if mask is not None:
         keep = mask.reshape(-1)
         flat, of_it, length = flat[keep], of_it[keep], _kept(keep, length)
-    return Lists(flat, of_it, length, None if query_weight is None else real(query_weight.detach()).reshape(-1), shape)
+    return Flat(flat, of_it, length, None if query_weight is None else real(query_weight.detach()).reshape(-1), shape)
 
 
 def _has_nan(value: Tensor) -> bool:
@@ -155,7 +154,7 @@ def _kept(keep: Tensor, length: Tensor) -> Tensor:
     return before[ends] - before[ends - length]
 
 
-def settle(lists: Lists, found: Values, at: Cuts, empty: Empty, reduction: Reduction) -> Tensor:
+def settle(lists: Flat, found: Values, at: Cuts, empty: Empty, reduction: Reduction) -> Tensor:
     """One value a list (*) or (*, K), or their mean () or (K,) over the lists that count; NaN is shown."""
     found = shown(lists, found, empty)
     if reduction == "none":
@@ -165,14 +164,14 @@ def settle(lists: Lists, found: Values, at: Cuts, empty: Empty, reduction: Reduc
     return mean if at.several else mean.squeeze(0)
 
 
-def shown(lists: Lists, found: Values, empty: Empty) -> Values:
+def shown(lists: Flat, found: Values, empty: Empty) -> Values:
     """The values that a user sees: of lists that have nothing, as told, and NaN of those with a NaN."""
     nan = lists.nan
     value = torch.where(found.has.unsqueeze(1), found.value, _OF_EMPTY[empty])
     return Values(torch.where(nan.unsqueeze(1), torch.nan, value), found.has | nan)
 
 
-def sums(lists: Lists, found: Values, empty: Empty) -> tuple[Tensor, Tensor]:
+def sums(lists: Flat, found: Values, empty: Empty) -> tuple[Tensor, Tensor]:
     """What lists add to a mean: sum(weight * value) (K,), sum(weight) ()."""
     counts = real(found.has if empty == "skip" else torch.ones_like(found.has))
     weight = counts if lists.weight is None else counts * lists.weight

@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .given import Lists, Values
+from .given import Flat, Values
 
 __all__ = ["Pending", "groups", "in_groups"]
 
 _AT_ONCE = 2**17  # items; argsort of int32 on an EPYC: 43 ns an item below 2^15, 7 up to here, 14 to 23 in a million
 
 
-def in_groups(lists: Lists, body: Callable[[Lists], Values]) -> Values:
+def in_groups(lists: Flat, body: Callable[[Flat], Values]) -> Values:
     """What ``body`` says of the lists, group by group."""
     found = [body(group) for group in groups(lists)]
     return found[0] if len(found) == 1 else Values(*map(torch.cat, zip(*found, strict=True)))
 
 
-def groups(lists: Lists) -> Iterator[Lists]:
+def groups(lists: Flat) -> Iterator[Flat]:
     """The lists a group at a time: a list stays whole, and on an accelerator all of them are one group."""
     if len(lists.scores) <= _AT_ONCE or len(lists.length) == 1 or lists.scores.device.type != "cpu":
         yield lists
@@ -32,7 +32,7 @@ def groups(lists: Lists) -> Iterator[Lists]:
     lengths = lists.length.split(count.tolist())
     weights: Sequence[Tensor | None] = [None] * len(lengths) if lists.weight is None else lists.weight.split(count.tolist())
     for columns in zip(lists.scores.split(items), lists.relevance.split(items), lengths, weights, strict=True):
-        yield Lists(*columns, columns[2].shape)
+        yield Flat(*columns, columns[2].shape)
 
 
 class Pending:
@@ -49,7 +49,7 @@ class Pending:
         self._lengths: list[Tensor] = []
         self._weights: list[Tensor] = []
 
-    def take(self, given: Lists) -> bool:
+    def take(self, given: Flat) -> bool:
         """Keep the batch, if there is room for it and it is of one make with the others."""
         lists, items = self.lists + len(given.length), self.items + len(given.scores)
         make = given.scores.dtype, given.relevance.dtype, given.scores.device, given.weight is None
@@ -67,7 +67,7 @@ class Pending:
         self.lists, self.items = lists, items
         return True
 
-    def joined(self) -> Lists:
+    def joined(self) -> Flat:
         """All of them as one batch, until the next ``take``."""
         length, weight = torch.cat(self._lengths), torch.cat(self._weights) if self._weights else None
-        return Lists(self._scores[: self.items], self._relevance[: self.items], length, weight, length.shape)
+        return Flat(self._scores[: self.items], self._relevance[: self.items], length, weight, length.shape)

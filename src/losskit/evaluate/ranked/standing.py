@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...core.check import choice, drawn_by
 from ...ops.list_ranks import order
-from .given import Lists, Values, real
+from .given import Flat, Values, real
 from .groups import in_groups
 
 __all__ = ["Standing", "Tied", "Ties", "begins", "by_standing", "check_draw", "grades"]
@@ -35,7 +35,7 @@ class Tied(NamedTuple):
 class Standing:
     """Items in their order, T of them, list by list. Broken ties ("stable", "random") are none."""
 
-    def __init__(self, lists: Lists, key: Tensor, ties: Ties = "average", generator: torch.Generator | None = None) -> None:
+    def __init__(self, lists: Flat, key: Tensor, ties: Ties = "average", generator: torch.Generator | None = None) -> None:
         choice("ties", ties, ("average", "stable", "random"))
         self.lists = lists
         self.many = len(lists.length) != 1
@@ -130,13 +130,13 @@ def check_draw(ties: str, generator: torch.Generator | None) -> None:
 
 
 def by_standing(
-    lists: Lists, body: Callable[[Standing], Values], ties: Ties = "average", generator: torch.Generator | None = None
+    lists: Flat, body: Callable[[Standing], Values], ties: Ties = "average", generator: torch.Generator | None = None
 ) -> Values:
     """What ``body`` says of each list, from the lists in their order."""
 
     check_draw(ties, generator)
 
-    def found(some: Lists) -> Values:
+    def found(some: Flat) -> Values:
         return body(Standing(some, some.scores, ties, generator))
 
     return found(lists) if ties == "random" else in_groups(lists, found)  # one draw is of all items

@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from ...core.check import at_least, choice
 from ..totals import fields, others_of
-from .given import GRADES, REAL, Cuts, Empty, Lists, Values, check, cuts, lists_of, shown, sums
+from .given import GRADES, REAL, Cuts, Empty, Flat, Values, check, cuts, lists_of, shown, sums
 from .graded import Gain, arp_of, dcg_of, ndcg_of
 from .groups import Pending, groups
 from .hits import Hits, first_hit_of, precision_of, precisions_of, recall_of
@@ -152,7 +152,7 @@ class RankingMetrics:
         self._pending = Pending()  # what is copied or pickled now takes no room with it
         return self._own
 
-    def _state_of(self, lists: Lists) -> State:
+    def _state_of(self, lists: Flat) -> State:
         bases = {_base(name) for name in self.figures}
         standing = Standing(lists, lists.scores, self.ties, self.generator)
         plain = Standing(lists, lists.scores) if self.ties != "average" and bases & set(_NO_CUT[1:]) else standing

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.check import at_least, choice
-from .given import Empty, K, Lists, Reduction, Values, check, cuts, lists_of, settle
+from .given import Empty, Flat, K, Reduction, Values, check, cuts, lists_of, settle
 from .hits import Hits, first_hit_of, precision_of, precisions_of, recall_of
 from .standing import Ties, by_standing
 
@@ -222,13 +222,13 @@ def _lists(
     query_weight: Tensor | None,
     offsets: Tensor | None,
     reduction: Reduction,
-) -> Lists:
+) -> Flat:
     check(empty, reduction)
     at_least("threshold", threshold, -torch.inf, finite=False)
     return lists_of(scores, relevance, mask, query_weight, offsets)
 
 
 def _by_hits(
-    lists: Lists, body: Callable[[Hits], Values], threshold: float, ties: Ties, generator: torch.Generator | None
+    lists: Flat, body: Callable[[Hits], Values], threshold: float, ties: Ties, generator: torch.Generator | None
 ) -> Values:
     return by_standing(lists, lambda standing: body(Hits(standing, standing.lists.relevance >= threshold)), ties, generator)
