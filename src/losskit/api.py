@@ -2,6 +2,7 @@
 
 # star imports are the point of this file: each module says what is public in __all__
 
+from . import doctor as doctor
 from . import evaluate as evaluate
 from .core.card import CATALOGUE as CATALOGUE
 from .core.card import Card as Card

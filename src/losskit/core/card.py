@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .call import verify, whole_number
 from .domain import Domain
+from .watch import watched
 
 __all__ = ["CATALOGUE", "SECTIONS", "TASKS", "Card", "Levels", "loss", "reference"]
 
@@ -114,8 +115,12 @@ def loss(
             given: dict[str, Any] = {**whole, **dict(zip(positional, args, strict=False)), **options}
             for name in whole:
                 whole_number(name, given[name])
-            verify(sample, given, given.get("ignore_index"), given.get("class_dim", -1))
-            return function(*args, **options)
+
+            def call() -> Tensor:
+                verify(sample, given, given.get("ignore_index"), given.get("class_dim", -1))
+                return function(*args, **options)
+
+            return watched(function.__name__, given, call)
 
         CATALOGUE[function.__name__] = Card(checked, task, sample, reference, frozenset(laws), variants, chance, constant, floor)
         return checked

@@ -1,0 +1,1 @@
+"""After it: the log that a run left."""

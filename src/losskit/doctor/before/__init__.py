@@ -1,0 +1,1 @@
+"""Before training: one batch tells most of it."""

@@ -1,0 +1,1 @@
+"""While a run goes on: what it costs nothing to watch."""

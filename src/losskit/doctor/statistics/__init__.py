@@ -1,0 +1,1 @@
+"""What curves say: noise, slopes, levels, jumps; robust, and honest about chance."""
