@@ -1,0 +1,90 @@
+"""D606: the majority class is the answer to everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from ..evidence import Evidence
+from ..finding import Hit, finding
+from ..levels_standing import hit_of, loss_of_run, stuck
+
+__all__ = ["one_class_for_everything"]
+
+EVERYTHING = 0.999  # share of the rows for which one class is the highest
+OTHERS = 0.02  # share of rows of other classes: below, one answer for everything is nearly right
+LOOKS = 3  # in a row
+FRESH = 100  # steps in which a network may well say one thing
+KNOWS_NOTHING = (
+    0.95  # of the entropy of the classes: below, it ranks the rare class well and never says it aloud, which is no collapse
+)
+
+
+@finding("D606", severity="warning", phases=("during", "after"), explains=("D403", "D504", "D505", "D604"))
+def one_class_for_everything(evidence: Evidence) -> Iterator[Hit]:
+    """The model answers every input with the same class, and its loss is that of the class frequencies.
+
+    Cause:       With unequal classes the frequencies alone are a fair guess: a loss of H(p), and as much accuracy as the
+                 largest class has. The gradient of the rare classes is drowned by that of the frequent one, or the input
+                 does not reach the output at all.
+    Rule:        In a live run: one class is the highest for >= 99.9 % of the rows in the last 3 looks after step 100, other
+                 classes hold >= 2 % of them, and the loss is not below 95 % of H(p). From the log: the loss stands at H(p)
+                 of the class frequencies that are known (facts or refs: "prior", "entropy"), see
+                 doctor/statistics/level.py.
+    Silent when: the loss is clearly below H(p): then the model tells rare from frequent, and a threshold of 1/2 hides it.
+                 Classes of equal frequency in a log: that is chance.
+    Fix:         First see that the input matters: losskit.doctor.check. Then weight the rare classes (weight= or
+                 pos_weight= by inverse frequency), take losskit.focal_loss or losskit.logit_adjusted_loss, and start the
+                 last bias at the log of the class frequencies.
+    Confirm:     The share of the most predicted class falls below 99.9 %, and the loss below 0.95 H(p).
+    Reference:   Lin et al. 2017, arXiv:1708.02002 (prior bias); Menon et al. 2021, arXiv:2007.07314.
+    Example:
+        F.cross_entropy(model(torch.zeros_like(x)), y)    # sick: with 90 % of one class 0.3251 and accuracy 0.9
+        F.cross_entropy(model(x), y)                      # healthy
+    """
+    hit = _seen(evidence)
+    if hit is not None:
+        yield hit
+        return
+    found = stuck(evidence)
+    if found is not None and found.owner == "D606":
+        yield hit_of(found, evidence, "the model answers with the class frequencies, so that the largest class wins every time")
+
+
+def _seen(evidence: Evidence) -> Hit | None:
+    """From the looks of a live run."""
+    looks = [look for look in evidence.probes.looks if look.predicted and look.true] if evidence.probes is not None else []
+    looks = looks[-LOOKS:]
+    series = loss_of_run(evidence.run) if evidence.run is not None else None
+    if len(looks) < LOOKS or looks[0].step < FRESH or series is None or not len(series):
+        return None
+    top = [max(range(len(look.predicted)), key=look.predicted.__getitem__) for look in looks]
+    shares = [look.predicted[c] for look, c in zip(looks, top, strict=True)]
+    true = _mean([look.true for look in looks])
+    if len(set(top)) > 1 or min(shares) < EVERYTHING or top[0] >= len(true) or 1 - true[top[0]] < OTHERS:
+        return None
+    entropy = -sum(p * math.log(p) for p in true if p > 0)
+    tail = series.values[series.steps >= looks[0].step]
+    tail = tail[torch.isfinite(tail)]
+    if not tail.numel() or float(tail.median()) < KNOWS_NOTHING * entropy:
+        return None
+    loss = float(tail.median())
+    said = (
+        f"class {top[0]} is the answer to {min(shares):.1%} of the rows since step {looks[0].step} at least, while "
+        f"{1 - true[top[0]]:.1%} are of other classes, and the loss {loss:.4f} is not below that of the class frequencies, "
+        f"{entropy:.4f}"
+    )
+    numbers = {
+        "class": top[0],
+        "share of answers": min(shares),
+        "share of the class": true[top[0]],
+        "loss": loss,
+        "entropy of the classes": entropy,
+    }
+    return Hit(said, numbers, step=looks[0].step)
+
+
+def _mean(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows, strict=False)]

@@ -1,0 +1,206 @@
+"""At which named level a run's loss stands, and which finding is to say so: one test for all of them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import ReferenceType, ref
+
+import torch
+from torch import Tensor
+
+from .evidence import Evidence
+from .evidence.calls import Level
+from .evidence.run import Run, Series
+from .finding import Hit, Severity
+from .levels import levels_of_facts
+from .levels_words import FOR_THESE
+from .statistics.level import Standing, stands_at
+from .statistics.noise import noise
+from .statistics.slope import slope
+from .statistics.warmup import steady_from
+
+__all__ = ["Stuck", "hit_of", "levels_of_run", "loss_of_run", "stuck"]
+
+OWNERS = ("D606", "D702", "D703", "D804")  # findings with a special name for a level; every other one is D403's
+LIVE_STEPS = 200  # of a run that goes on: fresh models may wait as long before they begin to learn
+LIVE_ERROR = 1000  # steps at a level of a live run before it is called lost
+HALF = 0.5  # of the run at a level: it never learned, or has long stopped to
+LEARNED = 0.01  # falling by more than this within the window: it learns, if slowly
+A_LITTLE = 0.003  # surely below chance by more than this: it has learned something, if only how frequent the classes are
+NEAR = 0.06  # no test is made of levels that are further from the last quarter's median
+WAY = 0.03  # block medians within this of the level are part of the same standstill
+BLOCKS = 50
+LONG = 20_000  # points, above which a curve is read as the means of neighbours: the test looks at 40 blocks anyway
+# losses of two networks against each other rest at ln 2 when all is well
+_AGAINST = re.compile(r"(^|[^a-z])(d|g|dis|disc|gen|gan|adv|critic|discriminator|generator|adversarial)([^a-z]|$)")
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A loss that stands at a named level."""
+
+    level: Level
+    standing: Standing
+    series: Series
+    owner: str
+    """The code of the finding that says it."""
+    begin: int
+    """The step from which on it stands there."""
+    end: int
+    share: float
+    """Of the run, warm-up not counted."""
+    error: float
+    """Three standard errors of the window's median."""
+
+
+_last: tuple[ReferenceType[Evidence], Stuck | None] | None = None  # six rules ask the same of one evidence
+
+
+def stuck(evidence: Evidence) -> Stuck | None:
+    """The nearest level at which the training loss stands; None for a loss that moves, or that may rightly stand."""
+    global _last
+    if _last is None or _last[0]() is not evidence:
+        _last = ref(evidence), _stuck(evidence)
+    return _last[1]
+
+
+def _stuck(evidence: Evidence) -> Stuck | None:
+    run, settings = evidence.run, evidence.settings
+    if run is None or settings.objective == "adversarial":
+        return None
+    series = loss_of_run(run)
+    if series is None or _AGAINST.search(series.name.lower()):
+        return None
+    begin = steady_from(run)
+    kept = series.steps >= begin
+    steps, values = series.steps[kept], series.values[kept]
+    if values.numel() < 3 or not math.isfinite(float(values[-1])):
+        return None
+    steps, values, times = _thin(steps, values)
+    found = _nearest(values, levels_of_run(run), series.every * times)
+    if found is None:
+        return None
+    level, standing = found
+    first = _since(values, level.value, standing)
+    start, end = int(steps[first]), int(steps[-1])
+    if evidence.phase == "during" and end - start < LIVE_STEPS:
+        return None
+    share = (end - start) / max(1, end - int(steps[0]))
+    error = 3 * 1.2533 * noise(values[-standing.n :]) / math.sqrt(standing.n)
+    return Stuck(level, standing, series, _owner(level, evidence), start, end, share, error)
+
+
+def _thin(steps: Tensor, values: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The finite points of a long curve as means of so many neighbours, each at the step that it begins with."""
+    if values.numel() <= LONG:
+        return steps, values, 1
+    finite = torch.isfinite(values)
+    steps, values = steps[finite], values[finite]
+    times = max(1, values.numel() // (LONG // 2))
+    count = values.numel() // times
+    skip = values.numel() - count * times
+    return steps[skip:].reshape(count, times)[:, 0], values[skip:].reshape(count, times).mean(dim=1), times
+
+
+def loss_of_run(run: Run) -> Series | None:
+    """The training loss; without one that of the evaluation; without either the logarithm of a perplexity."""
+    series = run.main("train_loss") or run.main("eval_loss")
+    if series is not None:
+        return series
+    other = run.main("perplexity")
+    return None if other is None else Series(other.name, "train_loss", other.steps, other.values.log(), other.every, other.walls)
+
+
+def levels_of_run(run: Run) -> tuple[Level, ...]:
+    """Those of its calls, with what facts add to a batch: frequencies and floors; otherwise those of its facts."""
+    told = levels_of_facts(run.facts)
+    if not run.levels:
+        return told
+    seen = {round(level.value, 6) for level in run.levels}
+    return (*run.levels, *(t for t in told if t.kind in ("constant", "floor") and round(t.value, 6) not in seen))
+
+
+def _nearest(values: Tensor, levels: Sequence[Level], every: int) -> tuple[Level, Standing] | None:
+    """The level that the loss stands at; of several the nearest."""
+    finite = values[torch.isfinite(values)]
+    if not finite.numel():
+        return None
+    tail = finite[-max(20, finite.numel() // 4) :]
+    middle = float(tail.median())
+    found: list[tuple[float, Level, Standing]] = []
+    for level in levels:
+        if level.value <= 0 or abs(level.value - middle) > NEAR * level.value or not _lasting(level):
+            continue
+        standing = stands_at(values, level.value, every=every)
+        if standing is not None and not _excused(finite, level, standing):
+            found.append((abs(standing.median - level.value), level, standing))
+    best = min(found, key=lambda one: one[0], default=None)
+    return None if best is None else best[1:]
+
+
+def _lasting(level: Level) -> bool:
+    """Whether it is one of the whole run: the floor of a batch, and what its labels contradict, is not."""
+    return not level.name.endswith(FOR_THESE) and not (level.kind == "plateau" and not level.code)
+
+
+def _excused(finite: Tensor, level: Level, standing: Standing) -> bool:
+    """Chance while it learns slowly; a plateau or a floor that the loss has been below."""
+    window = finite[-standing.n :]
+    if level.kind in ("plateau", "floor"):
+        size = max(1, finite.numel() // BLOCKS)
+        lowest = (
+            float(finite[: finite.numel() // size * size].reshape(-1, size).median(dim=1).values.min()) if size > 1 else math.inf
+        )
+        return lowest < level.value - 2 * standing.delta
+    trend = slope(window)
+    return trend.falls and -trend.value * standing.n > LEARNED * level.value
+
+
+def _since(values: Tensor, level: float, standing: Standing) -> int:
+    """Index of the first point of the standstill that the window is the end of."""
+    size = max(1, standing.n // 10)
+    start = standing.start
+    while start - size >= 0:
+        block = values[start - size : start]
+        block = block[torch.isfinite(block)]
+        if block.numel() and abs(float(block.median()) - level) > max(WAY * level, 2 * standing.delta):
+            return start
+        start -= size
+    return 0 if start < size else start
+
+
+def _owner(level: Level, evidence: Evidence) -> str:
+    if level.kind == "floor":
+        return "D404"
+    if level.code in OWNERS:
+        return level.code
+    is_tokens = evidence.settings.task == "language" or (evidence.run is not None and "vocab_size" in evidence.run.facts)
+    return "D804" if level.kind == "chance" and is_tokens else "D403"
+
+
+def hit_of(found: Stuck, evidence: Evidence, meaning: str, *, severity: Severity | None = None, fix: str = "") -> Hit:
+    """The sentence with its window and numbers; an error where the run never left the level."""
+    standing, level = found.standing, found.level
+    lost = found.share >= HALF and (evidence.phase == "after" or found.end - found.begin >= LIVE_ERROR)
+    below = level.value - standing.median > max(A_LITTLE * level.value, found.error)
+    if severity is None and lost and level.kind == "chance" and not below:
+        severity = "error"
+    if below and level.kind == "chance":
+        meaning = f"{meaning}, or next to nothing ({1 - standing.median / level.value:.1%} below)"
+    said = (
+        f"{found.series.name} stands at {level.name}. Median {standing.median:.4f} within {standing.delta:.4f} over the last "
+        f"{standing.n} points, and there since step {found.begin} ({found.share:.0%} of the run): {meaning}"
+    )
+    numbers = {
+        "level": level.value,
+        "median": standing.median,
+        "within": standing.delta,
+        "points": standing.n,
+        "from step": found.begin,
+        "to step": found.end,
+        "share of the run": found.share,
+    }
+    return Hit(said, numbers, where=found.series.name, step=found.begin, fix=fix, severity=severity, level=level.name)
