@@ -1,0 +1,90 @@
+"""D501: the loss leaves its lowest level for good, or grows without end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ..evidence import Evidence
+from ..evidence.run import Run
+from ..finding import Hit, finding
+from ..statistics.curve import Curve, curve_of
+from ..statistics.rising import above_its_start, climb, growth_before_end
+
+__all__ = ["divergence"]
+
+SOON = 200  # points of a live run before which a rise may be noise that lasts long
+LATER = 1000  # and before which it has to be four times the low
+FOURFOLD = 4.0
+
+
+@finding(
+    "D501",
+    severity="error",
+    phases=("during", "after"),
+    explains=("D301", "D302", "D309", "D403", "D502", "D505", "D507", "D601", "D604", "D904"),
+)
+def divergence(evidence: Evidence) -> Iterator[Hit]:
+    """The loss rises and does not come back.
+
+    Cause:       The steps are longer than the loss surface is smooth: each one overshoots and the next gradient is larger.
+                 Gradient descent is stable only while lr < 2 / curvature (for Adam 38 / curvature of the preconditioned
+                 loss at beta1 = 0.9).
+    Rule:        One of: (1) of at most 60 block medians (5 points or more each) the last two are above the lowest by more
+                 than 6 of their standard deviations, 50 % of it, and 30 % of the way the loss had come; 70 % of the highest
+                 rise is still there, and the slope since is positive with its whole 95 % interval, or 80 % of the way is
+                 lost, or both are above twice the median of the first five; a warning below 100 % and half of the way. (2)
+                 nine of ten points of the last half are above twice the median of the first five, or five times the first.
+                 (3) the last 20 points before the first NaN or infinity end at five times their beginning.
+    Silent when: the rise is one jump (a level shift), the low was reached at a learning rate below two thirds of the
+                 present one (restarts, one cycle), an event was declared after it, the objective is adversarial (all but 3)
+                 or mining (1), and in the first 50 steps (a live run: 1 from 200 points on, and below 1000 only at four
+                 times the low).
+    Fix:         Divide the peak learning rate by 3, then by 10; warm up over 1 to 5 % of the run; clip gradients to norm 1.
+                 Start again from the checkpoint before the step named here: later weights are spoilt.
+    Confirm:     200 steps from the same checkpoint with a third of the learning rate: the loss no longer rises.
+    Reference:   Cohen et al. 2021, arXiv:2103.00065 (edge of stability); Cohen et al. 2022, arXiv:2207.14484 (Adam).
+    Example:
+        torch.optim.SGD(model.parameters(), lr=10.0)   # sick
+        torch.optim.SGD(model.parameters(), lr=0.1)    # healthy
+    """
+    run, objective = evidence.run, evidence.settings.objective
+    losses = None if run is None else run.main("train_loss")
+    if run is None or losses is None:
+        return
+    if grown := growth_before_end(losses.values):
+        step = int(losses.steps[~torch.isfinite(losses.values)][0])
+        said = f"the loss grows from {grown[0]:.4g} to {grown[1]:.4g} within 20 points and is no number at step {step}"
+        yield Hit(said, {"before": grown[0], "last": grown[1], "ratio": grown[1] / grown[0]}, step=_grew_at(run, grown[0], step))
+        return
+    curve = curve_of(run)
+    if curve is None or objective == "adversarial":
+        return
+    points = len(curve) if evidence.phase == "during" and not run.finished else LATER
+    yield from _lasting(run, curve, objective is None and points >= SOON, 1.0 if points >= LATER else FOURFOLD)
+
+
+def _grew_at(run: Run, before: float, end: int) -> int:
+    """The first of the last points that are all above twice the level before."""
+    losses = run.main("train_loss")
+    assert losses is not None
+    sooner = losses.steps < end
+    low = (losses.values[sooner] <= 2 * before).nonzero()
+    steps = losses.steps[sooner]
+    return int(steps[min(int(low[-1]) + 1, steps.numel() - 1)]) if low.numel() else int(steps[0])
+
+
+def _lasting(run: Run, curve: Curve, may_climb: bool, times: float) -> Iterator[Hit]:
+    curve = curve.anew(run)
+    if high := above_its_start(curve):
+        said = f"the loss was {high[0]:.4g} at the start and its median over the last half is {high[1]:.4g}"
+        yield Hit(said, {"start": high[0], "now": high[1], "ratio": high[1] / high[0]}, step=int(curve.steps[0]), confidence=0.9)
+        return
+    settled = curve.settled()
+    found = climb(run, settled) if may_climb and len(settled) else None
+    if found and found.now >= times * abs(found.low):
+        numbers = {"low": found.low, "low_step": float(found.at), "now": found.now, "rise": found.now - found.low}
+        said = f"the loss was {found.low:.4g} at step {found.at}, leaves it after step {found.left} and is {found.now:.4g} now"
+        sure = found.whole
+        yield Hit(said, numbers, step=found.left, severity=None if sure else "warning", confidence=0.9 if sure else 0.7)
