@@ -22,3 +22,5 @@ class Dependence:
     token: int | None = None
     why_not: str = ""
     """Why something was not looked at."""
+    next_token: bool = False
+    """One entry of the batch is another one moved on by a token."""

@@ -18,6 +18,8 @@ class Norm:
     """Largest of batch variance / running variance and its inverse."""
     steps: int | None
     """num_batches_tracked."""
+    rows: int = 0
+    """Values of each channel in this batch."""
 
 
 @dataclass(frozen=True)

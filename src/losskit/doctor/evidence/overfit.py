@@ -33,3 +33,7 @@ class Overfit:
     adam: Attempt | None
     seconds: float = 0.0
     out_of_time: bool = False
+    parameters: int = 0
+    """Numbers that could be trained."""
+    labels: int = 0
+    """Numbers that had to be learned by heart."""

@@ -43,3 +43,7 @@ class Replay:
     """A mean or division over nothing."""
     trail: tuple[str, ...] = ()
     """The operations that led there, nearest last, each with its line."""
+    lowest_before: float | None = None
+    """Lowest value that went into the operation; of a division the divisor nearest to 0."""
+    problem: str = ""
+    """What the batch raised when it was run again."""

@@ -29,6 +29,12 @@ class Parameter:
     """Share of its elements whose update is too small for its dtype to change them."""
     lr: float | None = None
     fan_in: int = 0
+    home: str = "model"
+    """"model", "criterion", "hidden" (an attribute of the model that is not registered), "loose" (in the loss's graph only) or "other"."""
+    felt: float | None = None
+    """Where there is no gradient: relative change of the loss when the values are changed. 0 if the loss does not use them."""
+    twin: str = ""
+    """Where there is no gradient: a parameter of the same shape and last name that has one, as in a student and its teacher."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +55,9 @@ class Wiring:
     """<gradient, change by the step> / (norms): above 0 the step climbs."""
     learning_rates: tuple[float, ...] = ()
     optimizer: str = ""
+    maximize: bool = False
+    """Whether the optimizer is told to climb."""
+    own_step: bool = False
+    """Whether the user's step() runs backward() itself."""
+    passes: int = 1
+    """Backward passes with different random numbers; a gradient counts if one of them has it."""

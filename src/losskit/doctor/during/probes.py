@@ -1,0 +1,292 @@
+"""What can be read from one batch of a live run: modules, weights around a step, embeddings, classes, the gradient's noise."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..before.modules import Watched, watch_modules
+from ..before.spy import Spy
+from ..evidence.calls import LossCall
+from ..evidence.precision import Module
+from ..evidence.wiring import Parameter
+
+__all__ = [
+    "Weights",
+    "as_it_was",
+    "class_shares",
+    "eager",
+    "embeddings_of",
+    "evaluate",
+    "noise_scale",
+    "slice_batch",
+    "supervised_rows",
+    "temperature",
+    "tensors_in",
+    "unmixed",
+]
+
+SAMPLE = 65_536  # elements of a parameter that are copied: exact up to 256 x 256, a sample beyond
+MOST_CLASSES = 1000  # shares of a vocabulary are no use to a rule, and heavy
+TEMPERATURES = ("logit_scale", "log_logit_scale", "temperature", "log_temperature", "tau")
+LN_100 = math.log(100.0)  # where CLIP clamps its logit_scale, Radford et al. 2021
+EMBEDDINGS = {
+    "triplet_margin_loss": ("anchor", "positive", "negative"),
+    "triplet_margin_with_distance_loss": ("anchor", "positive", "negative"),
+    "cosine_embedding_loss": ("input1", "input2"),
+}
+
+
+def eager(model: nn.Module) -> nn.Module:
+    """The module itself: out of ``torch.compile`` and ``DistributedDataParallel``, whose own forward is not ours to call."""
+    while True:
+        inside = getattr(model, "_orig_mod", None)
+        if inside is None and type(model).__name__ in ("DistributedDataParallel", "DataParallel"):
+            inside = model.module
+        if not isinstance(inside, nn.Module):
+            return model
+        model = inside
+
+
+# ---------------------------------------------------------------------- one forward pass of our own
+
+
+@contextlib.contextmanager
+def as_it_was(model: nn.Module) -> Generator[None, None, None]:
+    """Random numbers and buffers (running moments of batch norms) come back; a forward does not touch weights and gradients."""
+    buffers = [(b, b.clone()) for b in model.buffers()]
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, old in buffers:
+                buffer.copy_(old)
+
+
+def evaluate(
+    loss: Callable[[], Tensor],
+    model: nn.Module,
+    *,
+    seed: int,
+    autocast: tuple[str, torch.dtype] | None,
+    modules: bool = False,
+    spy: bool = False,
+    graph: bool = False,
+) -> tuple[float, tuple[Module, ...], tuple[LossCall, ...]]:
+    """The loss of a batch, with what the modules made of it and which losses were called; nothing is left changed."""
+    seen: Watched | None = None
+    spied: Spy | None = None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(as_it_was(model))
+        stack.enter_context(torch.set_grad_enabled(graph))
+        torch.manual_seed(seed)  # the same dropout before and after a step
+        if autocast is not None:
+            stack.enter_context(torch.autocast(autocast[0], dtype=autocast[1]))
+        compiled = any(getattr(m, "_compiled_call_impl", None) is not None for m in model.modules())
+        stack.enter_context(torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext())
+        if modules:
+            seen = stack.enter_context(watch_modules(model))
+        if spy:
+            spied = stack.enter_context(Spy())
+        total = loss()
+        value = float(total.detach())
+        calls = tuple(spied.finish(total if graph else None)) if spied is not None else ()
+    return value, () if seen is None else seen.modules(), calls
+
+
+# ---------------------------------------------------------------------- what the losses were given
+
+
+def embeddings_of(calls: Sequence[LossCall]) -> tuple[tuple[str, float, float], ...]:
+    """Of each tensor of embeddings: its name, the spread of its unit rows, and the mean cosine of different rows."""
+    found: list[tuple[str, float, float]] = []
+    for call in calls:
+        for name in _embedding_names(call):
+            value = call.tensors.get(name)
+            if value is None or value.dim() < 2 or value.numel() == 0:
+                continue
+            rows = nn.functional.normalize(value.detach().double().reshape(-1, value.shape[-1]), dim=-1)
+            count = rows.shape[0]
+            if count < 4:  # too few to speak of a spread
+                continue
+            mean = rows.mean(0)
+            cosine = (count * float(mean @ mean) - 1) / (count - 1)  # sum over i != j of <r_i, r_j> = |sum r|^2 - n
+            found.append((name, float(rows.std(0, correction=0).mean()), cosine))
+    return tuple(found)
+
+
+def _embedding_names(call: LossCall) -> Iterator[str]:
+    if call.home != "losskit":
+        yield from EMBEDDINGS.get(call.name, ())
+        return
+    from ...core.card import CATALOGUE
+    from ...core.domain import Embeddings
+
+    card = CATALOGUE.get(call.name)
+    for name, domain in (card.sample if card else {}).items():
+        if isinstance(domain, Embeddings):
+            yield name
+
+
+def _classes(calls: Sequence[LossCall]) -> tuple[Tensor, Tensor] | None:
+    """Scores (N, C) and the class indices (N,) of the rows that count, of the first loss that has them."""
+    for call in calls:
+        scores, target = call.tensors.get("input"), call.tensors.get("target")
+        if call.name not in ("cross_entropy", "nll_loss") and call.home == "torch":
+            continue
+        if scores is None or target is None or target.is_floating_point() or target.dim() != scores.dim() - 1 or scores.dim() < 2:
+            continue
+        axis = 1 if call.home == "torch" else int(call.options.get("class_dim") or -1)
+        rows = scores.movedim(axis, -1)
+        if rows.shape[:-1] != target.shape:
+            continue
+        rows, target = rows.reshape(-1, rows.shape[-1]), target.reshape(-1)
+        valid = (target != call.options.get("ignore_index", -100)) & (target >= 0) & (target < rows.shape[-1])
+        return rows[valid], target[valid]
+    return None
+
+
+def class_shares(calls: Sequence[LossCall]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """For each class the share of rows for which it is the highest, and the share of rows that have it."""
+    found = _classes(calls)
+    if found is None or found[0].shape[0] == 0 or found[0].shape[1] > MOST_CLASSES:
+        return (), ()
+    scores, target = found
+    count, classes = scores.shape
+    predicted = torch.bincount(scores.argmax(-1), minlength=classes).double() / count
+    true = torch.bincount(target, minlength=classes).double() / count
+    return tuple(predicted.tolist()), tuple(true.tolist())
+
+
+def supervised_rows(calls: Sequence[LossCall]) -> int | None:
+    """Rows that the first loss over classes counted."""
+    found = _classes(calls)
+    return None if found is None else found[0].shape[0]
+
+
+# ---------------------------------------------------------------------- weights around a step
+
+
+class Weights:
+    """The weights before a step, to be held against those after it; of a large parameter a sample."""
+
+    def __init__(self, model: nn.Module, optimizer: Any) -> None:
+        self.rates = {id(p): float(g["lr"]) for g in getattr(optimizer, "param_groups", ()) for p in g["params"]}
+        self.known = bool(self.rates)
+        self.named = list(model.named_parameters())
+        with torch.no_grad():
+            self.before = [_sample(p).clone() for _, p in self.named]
+            self.grads = [None if p.grad is None or p.grad.is_sparse else _sample(p.grad).clone() for _, p in self.named]
+            self.norms = [(_norm(p.grad), _norm(p)) for _, p in self.named]
+
+    @torch.no_grad()
+    def after(self) -> tuple[Parameter, ...]:
+        """Each parameter, with how far it has moved since."""
+        pieces = zip(self.named, self.before, self.grads, self.norms, strict=True)
+        return tuple(self._parameter(name, p, old, grad, *norms) for (name, p), old, grad, norms in pieces)
+
+    def _parameter(self, name: str, p: Tensor, old: Tensor, grad: Tensor | None, grad_norm: float, norm: float) -> Parameter:
+        new = _sample(p)
+        change = (new.double() - old.double()).norm() if new.shape == old.shape else torch.tensor(math.nan)
+        told = None if grad is None else grad != 0
+        reached = told is not None and bool(told.any())
+        rate = self.rates.get(id(p))
+        stepped = rate is not None and rate > 0  # what the optimizer does not touch is not lost in rounding
+        lost = float(((new == old) & told).sum() / told.sum()) if told is not None and reached and stepped else None
+        kind = "none" if p.grad is None and grad is None else "non-finite" if not math.isfinite(grad_norm) else "finite"
+        scale = math.sqrt(p.numel() / max(new.numel(), 1))
+        return Parameter(
+            name=name,
+            numel=p.numel(),
+            requires_grad=p.requires_grad,
+            optimized=id(p) in self.rates if self.known else None,
+            grad="zero" if kind == "finite" and grad_norm == 0 else kind,
+            grad_norm=grad_norm,
+            weight_norm=norm,
+            finite=bool(torch.isfinite(new).all()),
+            dtype=str(p.dtype).removeprefix("torch."),
+            moved=float(change) * scale if reached else None,  # rows that no gradient reached say nothing
+            lost=lost,
+            lr=rate,
+            fan_in=p[0].numel() if p.dim() > 1 else 0,
+        )
+
+
+def _sample(value: Tensor) -> Tensor:
+    """At most so many elements, evenly spread."""
+    flat = _local(value).reshape(-1)
+    return flat[:: -(-flat.numel() // SAMPLE)] if flat.numel() > SAMPLE else flat
+
+
+def _local(value: Tensor) -> Tensor:
+    """This rank's part of a DTensor, any other tensor as it is."""
+    local: Any = getattr(value, "to_local", None)
+    part: Tensor = value if local is None else local()
+    return part.detach()
+
+
+def _norm(value: Tensor | None) -> float:
+    if value is None or value.numel() == 0:
+        return 0.0
+    dense = value.coalesce().values() if value.is_sparse else value
+    whole = _local(dense)
+    return float(torch.linalg.vector_norm(whole, dtype=torch.float64 if whole.dtype == torch.float64 else torch.float32))
+
+
+def temperature(model: nn.Module) -> tuple[str, float] | None:
+    """A learned temperature by its name, and its value."""
+    for name, p in model.named_parameters():
+        if p.numel() == 1 and p.requires_grad and name.rsplit(".", 1)[-1] in TEMPERATURES:
+            return name, float(p.detach())
+    return None
+
+
+def unmixed(model: nn.Module) -> tuple[str, ...]:
+    """Modules whose mode is not that of the model."""
+    return tuple(name for name, m in model.named_modules() if m.training != model.training)[:50]
+
+
+# ---------------------------------------------------------------------- noise of the gradient
+
+
+def slice_batch(batch: Any, start: int, stop: int, samples: int) -> Any:
+    """The samples of a batch from start to stop; what has no sample axis is left as it is."""
+    if isinstance(batch, Tensor):
+        return batch[start:stop] if batch.dim() and batch.shape[0] == samples else batch
+    if isinstance(batch, Mapping):
+        return {name: slice_batch(value, start, stop, samples) for name, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(slice_batch(value, start, stop, samples) for value in batch) if type(batch) in (list, tuple) else batch
+    return batch
+
+
+def tensors_in(batch: Any) -> list[Tensor]:
+    """Every tensor of a batch, in order."""
+    if isinstance(batch, Tensor):
+        return [batch]
+    if isinstance(batch, Mapping):
+        return [t for value in batch.values() for t in tensors_in(value)]
+    if isinstance(batch, (list, tuple)):
+        return [t for value in batch for t in tensors_in(value)]
+    return []
+
+
+def noise_scale(halves: Sequence[Callable[[], Tensor]], model: nn.Module, size: int, *, seed: int) -> tuple[float, float]:
+    """(tr Sigma, |G|^2) of McCandlish et al. 2018, both unbiased, from the gradients of two halves of ``size`` samples each."""
+    weights = [p for p in model.parameters() if p.requires_grad]
+    grads: list[list[Tensor]] = []
+    with as_it_was(model), torch.enable_grad():
+        for half in halves:
+            torch.manual_seed(seed)
+            grads.append(list(torch.autograd.grad(half(), weights, allow_unused=True, materialize_grads=True)))
+    first, second = grads
+    product = sum(float((a * b).sum(dtype=torch.float64)) for a, b in zip(first, second, strict=True))
+    apart = sum(float((a - b).square().sum(dtype=torch.float64)) for a, b in zip(first, second, strict=True))
+    return size * apart / 2, product

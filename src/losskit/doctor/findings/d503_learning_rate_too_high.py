@@ -1,0 +1,65 @@
+"""D503: a step makes the loss of its own batch larger, more often than not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import median
+
+from ..evidence import Evidence
+from ..finding import Hit, finding
+from ..statistics.slope import slope
+from ..statistics.warmup import steady_from
+
+__all__ = ["learning_rate_too_high"]
+
+LOOKS, MOST = 20, 50  # looks that are needed, and that are used: a run changes
+SHARE = 0.6  # of the looks at which the loss rises
+CHANCE = 0.01  # that a fair coin has it so often
+CHANGE = 0.005  # median relative rise: near a minimum the sign alone is noise
+
+
+@finding("D503", severity="warning", phases=("during",), explains=("D309", "D403", "D501", "D505"))
+def learning_rate_too_high(evidence: Evidence) -> Iterator[Hit]:
+    """The step overshoots: the same batch has a higher loss after the step that was made for it.
+
+    Cause:       A step along the gradient lowers the loss of its batch as long as the learning rate is below 2 / curvature.
+                 Beyond that it climbs the other side of the valley, and the loss bounces instead of falling.
+    Rule:        One batch is evaluated before and after the step, with the same random numbers. Of the last 20 to 50 such looks
+                 after warm-up more than 60 % rise (a fair coin does that with a chance below 1 %), the median change is a rise
+                 of at least 0.5 %, and the loss over the second half of the run does not fall.
+    Silent when: the loss falls all the same (the edge of stability), in warm-up, at a minimum where the changes are tiny, and
+                 for an adversarial objective.
+    Fix:         Divide the learning rate by 3 to 10, or warm it up; then look at the share again.
+    Confirm:     The share of rising looks goes below 30 %, and the loss falls.
+    Reference:   Cohen et al. 2021, arXiv:2103.00065; Schneider et al. 2021 (Cockpit's alpha), arXiv:2102.06604.
+    Example:
+        torch.optim.SGD(model.parameters(), lr=10.0)   # sick
+        torch.optim.SGD(model.parameters(), lr=0.1)    # healthy
+    """
+    probes, run = evidence.probes, evidence.run
+    if probes is None or run is None or evidence.settings.objective == "adversarial":
+        return
+    start = max(steady_from(run), 50)
+    pairs = [look.same_batch for look in probes.looks if look.same_batch is not None and look.step >= start][-MOST:]
+    changes = [(after - before) / max(abs(before), 1e-12) for before, after in pairs if math.isfinite(before + after)]
+    if len(changes) < LOOKS:
+        return
+    rises, count = sum(change > 0 for change in changes), len(changes)
+    middle = median(changes)
+    if rises / count <= SHARE or middle < CHANGE or _coin(rises, count) > CHANCE:
+        return
+    loss = run.main("train_loss")
+    if loss is not None and len(loss) > LOOKS and slope(loss.values[len(loss) // 2 :]).falls:
+        return
+    said = f"the step makes the loss of its own batch larger at {rises} of {count} looks, by {middle:.1%} in the median"
+    numbers = {"share of rises": rises / count, "looks": count, "median change": middle}
+    rate = run.main("lr")
+    if rate is not None and len(rate):
+        numbers["learning rate"] = float(rate.values[-1])
+    yield Hit(said, numbers, step=int(probes.looks[-1].step))
+
+
+def _coin(heads: int, count: int) -> float:
+    """The chance of so many heads or more of a fair coin."""
+    return float(sum(math.comb(count, k) for k in range(heads, count + 1)) / 2**count)
