@@ -1,0 +1,135 @@
+"""Batches of any make, changed entry by entry, and passes over them that leave no trace."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...core.pieces import count_rows, pieces
+from ..step import Step, output_tensor
+
+__all__ = [
+    "DROPOUTS",
+    "NORMS",
+    "Pass",
+    "changed",
+    "entries",
+    "first_samples",
+    "loss_of",
+    "modes_kept",
+    "outputs_of",
+    "same_randomness",
+    "without_dropout",
+]
+
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def entries(batch: Any, path: str = "") -> list[tuple[str, Tensor]]:
+    """Every tensor with at least one axis, by its path: "0", "input_ids"."""
+    if isinstance(batch, Tensor):
+        return [(path or "0", batch)] if batch.dim() else []
+    if isinstance(batch, Mapping):
+        return [one for key, value in batch.items() for one in entries(value, f"{path}.{key}" if path else str(key))]
+    if isinstance(batch, (list, tuple)):
+        return [one for i, value in enumerate(batch) for one in entries(value, f"{path}.{i}" if path else str(i))]
+    return []
+
+
+def changed(batch: Any, change: Callable[[str, Tensor], Tensor], path: str = "") -> Any:
+    """The batch of the same make with every tensor of it changed."""
+    if isinstance(batch, Tensor):
+        return change(path or "0", batch) if batch.dim() else batch
+    if isinstance(batch, Mapping):
+        values = {key: changed(value, change, f"{path}.{key}" if path else str(key)) for key, value in batch.items()}
+        if type(batch) is dict:
+            return values
+        other: Any = copy.copy(batch)  # a BatchEncoding has attributes that a dict has not
+        other.update(values)
+        return other
+    if isinstance(batch, (list, tuple)):
+        row = [changed(value, change, f"{path}.{i}" if path else str(i)) for i, value in enumerate(batch)]
+        return type(batch)(*row) if hasattr(batch, "_fields") else type(batch)(row)
+    return batch
+
+
+def first_samples(batch: Any, most: int) -> tuple[Any, int]:
+    """The first samples of the batch, and how many; the whole batch where its entries have not one row a sample."""
+    try:
+        rows = count_rows(batch, "batch")
+    except (TypeError, ValueError):
+        return batch, max((len(tensor) for _, tensor in entries(batch)), default=0)
+    return (batch, rows) if rows <= most else (pieces(batch, [slice(0, most)])[0], most)
+
+
+@contextmanager
+def same_randomness(seed: int = 0) -> Generator[None, None, None]:
+    """The same random numbers in every such block; afterwards those that would have come."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def modes_kept(model: nn.Module) -> Generator[None, None, None]:
+    """Train and eval flags, and buffers (the moments of batch norms), as they were."""
+    flags = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Every dropout module into eval mode."""
+    for module in model.modules():
+        if isinstance(module, DROPOUTS):
+            module.training = False
+
+
+def loss_of(step: Step, batch: Any, seed: int = 0) -> float:
+    """The loss without a graph, with the random numbers of the seed."""
+    with same_randomness(seed), torch.no_grad():
+        return float(step(batch).detach())
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What went through the model in one evaluation of the loss."""
+
+    outputs: list[Tensor]
+    """What the model returned at each of its calls, in float64."""
+    inputs: list[Tensor]
+    """What it was given, labels left out."""
+
+
+def outputs_of(step: Step, batch: Any, seed: int = 0) -> Pass:
+    """One pass without gradients, with the random numbers of the seed."""
+    outputs: list[Tensor] = []
+    inputs: list[Tensor] = []
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        inputs.extend(t.detach() for path, t in (*entries(args), *entries(named)) if not path.startswith(("label", "target")))
+        tensor = output_tensor(output)
+        if tensor is not None:
+            outputs.append(tensor.detach().double())
+
+    handle = step.model.register_forward_hook(keep, with_kwargs=True)
+    try:
+        loss_of(step, batch, seed)
+    finally:
+        handle.remove()
+    return Pass(outputs, inputs)

@@ -1,0 +1,86 @@
+"""What every module puts out in one pass: magnitude, zeros, dead and saturated units, without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..evidence.precision import Module
+from ..step import output_tensor
+from .entries import NORMS
+
+__all__ = ["Watched", "watch_modules"]
+
+_BOUNDED = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0), "Hardtanh": (-1.0, 1.0), "Hardsigmoid": (0.0, 1.0)}
+_NEAR = 0.01  # of the bound: tanh beyond 0.99
+_CHANNELS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, *NORMS)
+
+
+class Watched:
+    """The modules of one pass in the order of their calls; numbers stay on the device until they are asked for."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[str, str, str, int, Tensor]] = []
+        self._channels_first = False
+
+    def modules(self) -> tuple[Module, ...]:
+        """One for each call of a module without children."""
+        return tuple(_module(name, kind, dtype, rows, numbers.tolist()) for name, kind, dtype, rows, numbers in self._seen)
+
+    def look(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """Take down one call."""
+        tensor = output_tensor(output)
+        if isinstance(module, _CHANNELS):
+            self._channels_first = True
+        elif isinstance(module, (nn.Linear, nn.LayerNorm, nn.Embedding)):
+            self._channels_first = False
+        if tensor is None or not tensor.numel() or tensor.layout != torch.strided:
+            return
+        with torch.no_grad():
+            rows, numbers = _numbers(module, inputs, tensor.detach(), self._channels_first)
+        self._seen.append((name, type(module).__name__, str(tensor.dtype).removeprefix("torch."), rows, numbers))
+
+
+@contextmanager
+def watch_modules(model: nn.Module) -> Generator[Watched, None, None]:
+    """Look at the output of every module without children while the block runs."""
+    seen = Watched()
+    handles = []
+    for name, module in model.named_modules():
+        if next(module.children(), None) is None:
+            handles.append(module.register_forward_hook(partial(seen.look, name)))
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _numbers(module: nn.Module, inputs: tuple[Any, ...], x: Tensor, channels_first: bool) -> tuple[int, Tensor]:
+    """How many rows, and largest, finite, inputs finite, zeros, dead, saturated as one tensor."""
+    units = 1 if x.dim() > 1 and channels_first else x.dim() - 1
+    others = [d for d in range(x.dim()) if d != units]
+    finite = x.isfinite()
+    zero = x == 0
+    whole = torch.ones((), dtype=torch.bool, device=x.device)
+    for one in inputs:
+        if isinstance(one, Tensor) and one.is_floating_point():
+            whole = whole & one.isfinite().all()
+    saturated = torch.zeros((), device=x.device)
+    if bounds := _BOUNDED.get(type(module).__name__):
+        margin = _NEAR * (bounds[1] - bounds[0]) / 2 if bounds[0] else _NEAR
+        saturated = ((x <= bounds[0] + margin) | (x >= bounds[1] - margin)).float().mean()
+    largest = torch.where(finite, x, 0).abs().max()
+    dead = zero.all(dim=others) if others else zero
+    numbers = (largest, finite.all(), whole, zero.float().mean(), dead.float().mean(), saturated)
+    return x.numel() // x.shape[units], torch.stack([number.double() for number in numbers])
+
+
+def _module(name: str, kind: str, dtype: str, rows: int, numbers: list[float]) -> Module:
+    largest, finite, inputs_finite, zeros, dead, saturated = numbers
+    return Module(name, kind, dtype, largest, bool(finite), bool(inputs_finite), zeros, dead, saturated, rows)

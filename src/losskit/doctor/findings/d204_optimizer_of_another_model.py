@@ -1,0 +1,55 @@
+"""D204: the optimizer holds parameters that the model does not have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ..evidence import Evidence
+from ..finding import Hit, Severity, finding
+
+__all__ = ["optimizer_of_another_model"]
+
+
+@finding("D204", severity="error", phases=("before",), explains=("D203", "D205", "D218", "D403", "D505"))
+def optimizer_of_another_model(evidence: Evidence) -> Iterator[Hit]:
+    """The optimizer moves weights that nothing uses: those of the model before it was copied, rebuilt or given a new layer.
+
+    Cause:       The optimizer was made from another object: the model was built again, deep-copied, moved by a function that
+                 makes new parameters, or a layer was replaced after optimizer = ....
+    Rule:        The optimizer's groups hold tensors that are no parameters of model, loss function or step function and not in
+                 the loss's graph. Error: it holds none of the model's trainable ones, or the strangers have the shapes of
+                 parameters of the model that it lacks. Info: it holds all of the model's besides.
+    Silent when: every tensor that it holds is the model's or the criterion's, or the loss hangs on it.
+    Fix:         make the optimizer last: model.head = nn.Linear(512, 10); optimizer = AdamW(model.parameters(), lr=1e-3).
+    Confirm:     {id(p) for g in optimizer.param_groups for p in g["params"]} <= {id(p) for p in model.parameters()}.
+    Reference:   pytorch/pytorch issue 14467.
+    Example:
+        optimizer = SGD(model.parameters(), lr=0.1); model = build()   # sick
+        model = build(); optimizer = SGD(model.parameters(), lr=0.1)   # healthy
+    """
+    seen = evidence.wiring
+    if seen is None or not seen.foreign:
+        return
+    own = [p for p in seen.parameters if p.requires_grad and p.home in ("model", "criterion")]
+    held = sum(bool(p.optimized) for p in own)
+    lacking = len(own) - held
+    severity: Severity | None = None if held == 0 and own else "warning"
+    if lacking and _replaced(evidence):
+        severity = None
+    elif not lacking:
+        severity = "info"
+    strangers = len(seen.foreign)
+    shapes = ", ".join(str(shape) for shape in list(dict.fromkeys(seen.foreign))[:3])
+    said = f"{strangers} of the parameters in {seen.optimizer or 'the optimizer'} are not the model's (shapes {shapes}); it holds"
+    yield Hit(f"{said} {held} of the model's {len(own)}", {"foreign": strangers, "held": held, "of": len(own)}, severity=severity)
+
+
+def _replaced(evidence: Evidence) -> bool:
+    """Whether what the optimizer holds in vain may once have been what it lacks: as many weights and biases of a layer."""
+    seen = evidence.wiring
+    if seen is None:
+        return False
+    lacking = Counter(p.fan_in > 0 for p in seen.parameters if p.requires_grad and p.optimized is False and p.home == "model")
+    strange = Counter(len(shape) > 1 for shape in seen.foreign)
+    return lacking == strange

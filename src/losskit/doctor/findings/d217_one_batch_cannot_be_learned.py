@@ -1,0 +1,54 @@
+"""D217: not even one batch can be learned by heart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..before.overfit import MOST_STEPS, progress
+from ..evidence import Evidence
+from ..finding import Hit, finding
+
+__all__ = ["one_batch_cannot_be_learned"]
+
+LITTLE = 0.1  # of the way to the floor: what the frequencies of 10 classes among 32 samples alone can give
+CONSTANT = 0.97  # times the loss of the best constant: nothing beyond it was learned
+WORTH = 0.05  # of the start: less is not there to be learned
+
+
+@finding("D217", severity="error", phases=("before",), explains=("D218", "D403", "D505"))
+def one_batch_cannot_be_learned(evidence: Evidence) -> Iterator[Hit]:
+    """Trained on a few samples alone, the loss does not come down: the fault is in the model or the loss, not in the data.
+
+    Cause:       Any model with more weights than samples can learn 32 of them by heart. If 200 steps of Adam at 1e-3 (and
+                 at 1e-4) do not, the gradient does not reach the weights, the output does not hang on the input, or the
+                 loss does not want the labels.
+    Rule:        The better of the two trials, and that of the user's optimizer, made less than 10 % of the way from the
+                 start to the floor in 200 steps, or stays within 3 % of the loss of the best constant.
+    Silent when: there are more labels than weights; it falls slowly but surely; the time ran out; the start is already at
+                 the floor; mining or adversarial objectives.
+    Fix:         look for a detach, a wrong axis, a dead layer or frozen weights; try the loss on the labels themselves: is
+                 it low there?
+    Confirm:     losskit.doctor.check again: the batch is learned to a tenth of its loss within 200 steps.
+    Reference:   Karpathy, A Recipe for Training Neural Networks, 2019: overfit one batch.
+    Example:
+        loss = F.cross_entropy(model(x.mean(0, keepdim=True).expand_as(x)), y)  # sick: every sample looks the same
+        loss = F.cross_entropy(model(x), y)                                     # healthy
+    """
+    seen = evidence.overfit
+    if seen is None or seen.adam is None or evidence.settings.objective is not None:
+        return
+    if seen.parameters < seen.labels:  # noise cannot be learned by heart with fewer weights than labels
+        return
+    if seen.out_of_time or seen.start - seen.floor <= WORTH * abs(seen.start) or not math.isfinite(seen.start):
+        return
+    tried = [one for one in (seen.adam, seen.own) if one is not None]
+    if any(one.reached for one in tried) or any(one.steps < MOST_STEPS and one is seen.adam for one in tried):
+        return
+    made = max(progress(one.losses, seen.floor) for one in tried)
+    end = seen.start - made * (seen.start - seen.floor)
+    constant = min((v.value for call in evidence.calls for v in call.levels if v.kind == "constant"), default=-math.inf)
+    if made < LITTLE or (len(evidence.calls) == 1 and end > CONSTANT * constant > 0 and made < 0.5):
+        said = f"{seen.samples} samples alone are not learned in {MOST_STEPS} steps: {seen.start:.4g} to {end:.4g}"
+        numbers = {"start": seen.start, "end": end, "floor": seen.floor, "made": made, "samples": seen.samples}
+        yield Hit(f"{said}, {max(made, 0):.1%} of the way to {seen.floor:.4g}", numbers)
