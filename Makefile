@@ -71,4 +71,4 @@ bench-gpu:  ## CUDA tests and benchmarks; WHEELS=folder of peers' wheels
 	benchmarks/gpu.sh $(WHEELS)
 
 clean:  ## remove what make made
-	rm -rf $(VENV) docs/_build docs/losses report.html
+	rm -rf $(VENV) docs/_build docs/losses docs/findings report.html

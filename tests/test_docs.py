@@ -24,7 +24,7 @@ from losskit import api
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-HAND_WRITTEN = [p for p in sorted(DOCS.rglob("*.md")) if not {"_build", "losses"} & {*p.relative_to(DOCS).parts}]
+HAND_WRITTEN = [p for p in sorted(DOCS.rglob("*.md")) if not {"_build", "losses", "findings"} & {*p.relative_to(DOCS).parts}]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *HAND_WRITTEN]
 FENCE = re.compile(r"^```.*$", re.MULTILINE)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

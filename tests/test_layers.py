@@ -35,7 +35,15 @@ THIRD_PARTY = {
     "evaluate": {"torch", "typing_extensions"},
     "doctor": {"torch", "rich", "typing_extensions"},
     "explore": {"torch"},
-    "integrations": {"torch", "torchmetrics", "sentence_transformers", "transformers", "lightning", "accelerate", "typing_extensions"},
+    "integrations": {
+        "torch",
+        "torchmetrics",
+        "sentence_transformers",
+        "transformers",
+        "lightning",
+        "accelerate",
+        "typing_extensions",
+    },
     "api": set(),
     "__init__": set(),
 }

@@ -29,7 +29,8 @@ def public() -> dict[str, Any]:
     """The public names of losskit that are neither a loss nor the module of one."""
     losses = {*losskit.CATALOGUE, *(c.module.__name__ for c in losskit.CATALOGUE.values() if c.module)}
     own = {n: v for n, v in sorted(vars(api).items()) if not n.startswith("_") and n not in losses and not inspect.ismodule(v)}
-    return own | {f"evaluate.{n}": getattr(losskit.evaluate, n) for n in losskit.evaluate.__all__}
+    spaces = {"evaluate": losskit.evaluate, "doctor": losskit.doctor}
+    return own | {f"{space}.{n}": getattr(module, n) for space, module in spaces.items() for n in module.__all__}
 
 
 def problems() -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from . import perplexity
+from . import doctor, perplexity
 
 __all__ = ["main"]
 
@@ -26,9 +26,12 @@ _END = """examples:
   losskit demo                    all demos on real data, and report.html
   losskit verify                  recompute the tables of our documents, beside torch
   losskit perplexity MODEL DATA   how unsure a language model is of text, with error bars
+  losskit check train.py:make     what one batch tells about a training run before it starts
+  losskit doctor runs/            what the logs of runs tell, the sickest first
 
 exit codes: 0 fine, 1 a check or a gate failed, 2 wrong use, 130 interrupted; of perplexity
-also 3 data, 4 model, 5 not finite (losskit perplexity --help)"""
+also 3 data, 4 model, 5 not finite (losskit perplexity --help); of check and doctor 2 errors
+found, 3 nothing to read, 4 the doctor failed (losskit doctor --help)"""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,8 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="every loss, by task")
     listing.add_argument("--task", help="only this task, e.g. classification")
-    showing = verbs.add_parser("show", help="one loss: formula, gradient, when, numbers, paper, code, picture")
-    showing.add_argument("name", metavar="NAME", help="e.g. focal_loss")
+    showing = verbs.add_parser("show", help="one loss: formula, gradient, when, numbers, paper, code, picture; or a finding")
+    showing.add_argument("name", metavar="NAME", help="e.g. focal_loss, or D101")
     demo = verbs.add_parser("demo", help="which loss is right and why, on real data")
     demo.add_argument("names", nargs="*", metavar="NAME", help="only these demos (default: all)")
     demo.add_argument("--html", type=Path, default=Path("report.html"), metavar="FILE", help="the report (default: report.html)")
@@ -48,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb in (listing, showing, demo, verify):
         verb.add_argument("--json", action="store_true", help="print JSON, for a program")
     perplexity.add(verbs)
+    doctor.add(verbs)
     return parser
 
 
@@ -112,6 +116,8 @@ def _show(arguments: argparse.Namespace) -> int:
     from ..explore.curves import curve
 
     cards, name = _cards(), arguments.name
+    if re.fullmatch(r"[dD]\d{3}", name):
+        return doctor.show_rule(name.upper(), as_json=arguments.json)
     if name not in cards:
         raise ValueError(_unknown(name, cards))
     card = cards[name]
@@ -265,4 +271,4 @@ def _verify(arguments: argparse.Namespace) -> int:
     return run_verify(json=arguments.json)
 
 
-_VERBS = {"list": _list, "show": _show, "demo": _demo, "verify": _verify, **perplexity.VERBS}
+_VERBS = {"list": _list, "show": _show, "demo": _demo, "verify": _verify, **perplexity.VERBS, **doctor.VERBS}

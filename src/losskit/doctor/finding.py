@@ -14,7 +14,7 @@ from typing import Literal
 
 from .evidence import Evidence, Phase
 
-__all__ = ["RULES", "SECTIONS", "SEVERITIES", "Fault", "Finding", "Hit", "Rule", "Severity", "finding", "rules"]
+__all__ = ["RULES", "SECTIONS", "SEVERITIES", "Fault", "Finding", "Hit", "Rule", "Severity", "finding", "reflowed", "rules"]
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -107,7 +107,7 @@ class Finding:
     @property
     def fix(self) -> str:
         """What to change."""
-        return self.hit.fix or inspect.cleandoc(self.rule.sections["Fix"])
+        return self.hit.fix or reflowed(self.rule.sections["Fix"])
 
     @property
     def confirm(self) -> str:
@@ -142,6 +142,17 @@ class Fault:
 
     where: str
     problem: str
+
+
+def reflowed(text: str) -> str:
+    """The lines of a docstring as paragraphs: what is indented is code and stays a line."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if lines and line.strip() and not line.startswith(" ") and lines[-1].strip() and not lines[-1].startswith(" "):
+            lines[-1] += f" {line}"
+        else:
+            lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
 RULES: dict[str, Rule] = {}

@@ -37,6 +37,13 @@ class Case:
     faults: tuple[Fault, ...] = ()
 
     @property
+    def pictured(self) -> tuple[Level, ...]:
+        """The levels worth a line in a picture: neither 0 nor the plateau of a mistake that nobody found."""
+        named = {f.hit.level for top in self.findings for f in (top, *top.consequences)}
+        every = self.levels or (self.run.levels if self.run else ())
+        return tuple(one for one in every if one.name in named or (one.kind != "plateau" and one.value != 0))
+
+    @property
     def severity(self) -> Severity | None:
         """Of the worst finding; None for a healthy case."""
         return next((s for s in SEVERITIES if any(f.severity == s for f in self.findings)), None)

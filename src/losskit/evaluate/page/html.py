@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..paired import Comparison
     from ..token_view import TokenScore
 
-__all__ = ["render", "render_comparison"]
+__all__ = ["need", "page", "render", "render_comparison"]
 
 SHOWN = 30  # documents of a comparison
 
@@ -83,7 +83,7 @@ def render(report: PerplexityReport, *, examples: Sequence[tuple[str, Sequence[T
     anchors = {"worst": "documents", "examples": "tokens"}
     there = [(anchors.get(key, key), name) for key, name in names.items() if found[key]]
     sections = [("units", "Units"), *there, ("coverage", "Coverage"), ("sources", "Sources"), ("method", "Method")]
-    return _page("report.html.j2", charts, {**found, "sections": sections, "title": f"Perplexity of {found['model']}"})
+    return page("report.html.j2", charts, {**found, "sections": sections, "title": f"Perplexity of {found['model']}"})
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -118,7 +118,7 @@ def render_comparison(comparison: Comparison) -> str:
         "shown": f"{count(len(furthest))} of {count(len(documents))} documents." if len(furthest) < len(documents) else "",
         "method": _paired_method(one.unit),
     }
-    return _page("comparison.html.j2", charts, found)
+    return page("comparison.html.j2", charts, found)
 
 
 def _distance(a: float, b: float) -> float:
@@ -175,7 +175,9 @@ def need(module: str) -> Any:
 
 
 def _template(name: str) -> str:
-    return files(__name__.rpartition(".")[0]).joinpath(name).read_text("utf-8")
+    """A template of this folder, or "package:name"."""
+    package, _, own = name.rpartition(":")
+    return files(package or __name__.rpartition(".")[0]).joinpath(own).read_text("utf-8")
 
 
 def _foreign(value: object) -> object:
@@ -183,7 +185,8 @@ def _foreign(value: object) -> object:
     return visible(value) if type(value) is str else value
 
 
-def _page(template: str, charts: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def page(template: str, charts: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """A template filled in: foreign text is escaped and made visible, plotly is in it if there is a chart."""
     jinja2, plotly = need("jinja2"), need("plotly.offline")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
@@ -195,5 +198,5 @@ def _page(template: str, charts: Mapping[str, Any], found: Mapping[str, Any]) ->
     )
     drawn = any(charts.values())
     script = plotly.get_plotlyjs().replace("</script", "<\\/script") if drawn else ""
-    page: str = environment.get_template(template).render(charts=charts, drawn=drawn, plotly=script, hottest=HOTTEST, **found)
-    return page
+    filled: str = environment.get_template(template).render(charts=charts, drawn=drawn, plotly=script, hottest=HOTTEST, **found)
+    return filled

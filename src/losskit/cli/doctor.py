@@ -1,0 +1,243 @@
+"""``losskit check`` and ``losskit doctor``: why a loss is stuck, exploding, NaN or lying. The work is in losskit.doctor."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..doctor.report import Case, Report
+
+__all__ = ["VERBS", "add", "show_rule"]
+
+_CODES = """exit codes:
+  0    no error found (nor warning, with --fail-on warning)
+  1    warnings, with --fail-on warning
+  2    errors found; or wrong use
+  3    nothing could be read, or it has no loss
+  4    the doctor itself failed
+  130  interrupted"""
+_DOCTOR = f"""examples:
+  losskit doctor runs/                      every run below, the sickest first
+  losskit doctor outputs/checkpoint-500     the log of a HF Trainer
+  losskit doctor train.log --fact num_classes=10 --html doctor.html
+  losskit doctor runs/ --watch              again whenever a log grows
+
+formats: trainer_state.json of HF, metrics.csv of Lightning, TensorBoard events, W&B offline, MLflow,
+trackio, JSONL, CSV, and what a training loop prints. What the curves are of is told by the config
+beside the log, or by --fact: num_classes, vocab_size, label_smoothing, margin, batch_size, loss, ...
+
+{_CODES}"""
+_CHECK = f"""FILE.py:NAME is a function without arguments that returns what losskit.doctor.check takes: a dict
+(model, batch, loss_fn, optimizer, ...), or a tuple in this order. Its file is run.
+
+examples:
+  losskit check train.py:make
+  losskit check train.py:make --budget 5 --json -
+
+{_CODES}"""
+
+
+def add(verbs: Any) -> None:
+    """Add the verbs to a parser's subparsers."""
+    form = argparse.RawDescriptionHelpFormatter
+    check = verbs.add_parser("check", help="before training: what one batch tells", epilog=_CHECK, formatter_class=form)
+    check.add_argument("target", metavar="FILE.py:NAME", help="a function that makes model, batch, loss_fn and optimizer")
+    check.add_argument("--no-overfit", action="store_true", help="do not try to learn one batch by heart")
+    check.add_argument("--budget", type=float, default=30.0, metavar="S", help="seconds that it may take (default: 30)")
+    doctor = verbs.add_parser("doctor", help="after it: what the logs of runs tell", epilog=_DOCTOR, formatter_class=form)
+    doctor.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a log, a run, or a folder of runs")
+    doctor.add_argument("--fact", action="append", default=[], metavar="NAME=VALUE", help="what is known of the runs")
+    doctor.add_argument("--event", action="append", default=[], metavar="STEP=TEXT", help="what happened at a step")
+    doctor.add_argument("--objective", choices=("mining", "adversarial"), help="a loss that need not fall")
+    doctor.add_argument("--watch", action="store_true", help="go on, and look again whenever a log grows")
+    doctor.add_argument("--every", type=float, default=10.0, metavar="S", help="seconds between two looks (default: 10)")
+    for verb in (check, doctor):
+        verb.add_argument("--fail-on", choices=("error", "warning"), default="error", help="what makes it exit with 1 or 2")
+        verb.add_argument("--json", metavar="FILE|-", help="the report as JSON")
+        verb.add_argument("--html", type=Path, metavar="FILE", help="the report as a page")
+        verb.add_argument("--junit", type=Path, metavar="FILE", help="the report as JUnit XML")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from ..doctor.before.checkup import check
+
+    try:
+        made = _made(arguments.target)
+    except _CannotMakeError as problem:
+        print(f"losskit: {problem}", file=sys.stderr)
+        return 3
+    options = {"overfit": not arguments.no_overfit, "budget_s": arguments.budget}
+    report = check(**{**options, **made}) if isinstance(made, Mapping) else check(*made, **options)
+    return _told(report, arguments)
+
+
+class _CannotMakeError(Exception):
+    """The user's function is not there or failed."""
+
+
+def _made(target: str) -> Any:
+    """What the function of FILE.py:NAME returns."""
+    import runpy
+
+    file, colon, name = target.rpartition(":")
+    if not colon or not Path(file).is_file():
+        raise _CannotMakeError(f'"{target}" names no function of a file, expected FILE.py:NAME such as train.py:make')
+    sys.path.insert(0, str(Path(file).resolve().parent))  # it may import what lies beside it
+    try:
+        made = runpy.run_path(file, run_name="__losskit__")[name]()
+    except KeyError:
+        raise _CannotMakeError(f"{file} has no function {name}") from None
+    except Exception as problem:
+        raise _CannotMakeError(f"{target} failed: {type(problem).__name__}: {problem}") from problem
+    finally:
+        sys.path.pop(0)
+    if not isinstance(made, (Mapping, tuple)):
+        raise _CannotMakeError(
+            f"{target} returned a {type(made).__name__}, expected a dict or (model, batch, loss_fn, optimizer)"
+        )
+    return made
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    facts, events = _facts(arguments.fact), _events(arguments.event)
+    stamp = _stamp(arguments.paths)
+    report = _looked(arguments, facts, events)
+    code = _told(report, arguments)
+    while arguments.watch:
+        time.sleep(max(0.1, arguments.every))
+        now = _stamp(arguments.paths)
+        if now == stamp:
+            continue
+        stamp, before, report = now, report, _looked(arguments, facts, events)
+        code = _told(report, arguments, changed=_changed(before, report))
+    return code
+
+
+def _looked(arguments: argparse.Namespace, facts: Mapping[str, Any], events: Sequence[tuple[int, str]]) -> Report:
+    from ..doctor.after.diagnosis import diagnose
+
+    return diagnose(*arguments.paths, refs=facts, events=events, objective=arguments.objective)
+
+
+def _stamp(paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
+    """Size and time of every file below: what grows shows here."""
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
+    found: dict[str, tuple[int, int]] = {}
+    for file in files:
+        with contextlib.suppress(OSError):  # gone between the two looks
+            told = file.stat()
+            found[str(file)] = (told.st_size, told.st_mtime_ns)
+    return found
+
+
+def _changed(before: Report, after: Report) -> Report:
+    """Only the runs of which something else is said than before."""
+
+    def said(case: Case) -> tuple[str, ...]:
+        return (case.problem, *(f"{f.code} {f.hit.where}" for f in case.findings))
+
+    known = {case.subject: said(case) for case in before.cases}
+    return type(after)(tuple(case for case in after.cases if known.get(case.subject) != said(case)))
+
+
+def _facts(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs: a value is JSON where it can be read as such, else text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f'"--fact" is {pair!r}, expected NAME=VALUE such as num_classes=10')
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found
+
+
+def _events(pairs: Sequence[str]) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
+    for pair in pairs:
+        step, equals, text = pair.partition("=")
+        if not equals or not step.strip().isdigit():
+            raise ValueError(f'"--event" is {pair!r}, expected STEP=TEXT such as 3000=stage 2')
+        found.append((int(step), text))
+    return found
+
+
+def _told(report: Report, arguments: argparse.Namespace, *, changed: Report | None = None) -> int:
+    """Print the report (or what has changed in it), or its JSON, and write what was asked for."""
+    from rich.console import Console
+
+    from ..doctor.page.terminal import show
+
+    printed = report if changed is None else changed
+    if arguments.json == "-":
+        print(json.dumps(report.to_json(), indent=2, allow_nan=False))
+    elif printed.cases:
+        show(printed, Console(highlight=False))
+    if arguments.json not in (None, "-"):
+        report.to_json(arguments.json)
+    if arguments.html is not None:
+        report.to_html(arguments.html)
+    if arguments.junit is not None:
+        report.to_junit(arguments.junit)
+    if arguments.html is not None and changed is None:
+        print(f"report: {arguments.html.resolve()}", file=sys.stderr)
+    return report.exit_for(arguments.fail_on)
+
+
+def show_rule(code: str, *, as_json: bool) -> int:
+    """What a code means, as the documentation says it.
+
+    Raises:     ValueError for a code that no rule has.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    from ..doctor.finding import rules
+
+    known = rules()
+    if code not in known:
+        near = [one for one in known if one[:2] == code[:2]]
+        raise ValueError(f"no finding has the code {code}; {code[:2]}xx has {', '.join(near) or 'none'}")
+    rule = known[code]
+    if as_json:
+        facts = {"code": code, "name": rule.name, "severity": rule.severity, "phases": rule.phases, "summary": rule.summary}
+        print(json.dumps({**facts, **{k.lower().replace(" ", "_"): v for k, v in rule.sections.items()}}, indent=2))
+        return 0
+    console = Console(highlight=False)
+    console.print(f"[bold]{code}[/bold]  {rule.name}  ({rule.severity}; {', '.join(rule.phases)})")
+    console.print(escape(rule.summary))
+    for head, text in rule.sections.items():
+        console.print(f"\n[bold]{head}[/bold]")
+        for line in text.splitlines() if head in ("Example", "Fix") else [" ".join(text.split())]:
+            console.print(Padding(escape(line), (0, 0, 0, 2)))
+    return 0
+
+
+def _guarded(verb: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """A failure of the doctor's own is exit code 4, and says where; wrong use is told by whoever called."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        try:
+            return verb(arguments)
+        except (ValueError, ImportError, OSError):
+            raise
+        except Exception:
+            traceback.print_exc()
+            print("losskit: the doctor failed; what it looked at is not to blame", file=sys.stderr)
+            return 4
+
+    return run
+
+
+VERBS = {"check": _guarded(_check), "doctor": _guarded(_doctor)}
