@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from losskit.doctor.evidence import Evidence
+from losskit.doctor.evidence import Evidence, Phase
 from losskit.doctor.evidence.calls import Level
 from losskit.doctor.evidence.run import Reading, Run, Series
 from losskit.doctor.examine import examine, fold
@@ -113,8 +113,9 @@ def test_rules_explain_codes_that_exist() -> None:
 
 
 def test_nothing_is_found_in_no_evidence() -> None:
-    for phase in ("before", "during", "after"):
-        assert examine(Evidence(phase)) == ((), ())  # type: ignore[arg-type]
+    phases: tuple[Phase, ...] = ("before", "during", "after")
+    for phase in phases:
+        assert examine(Evidence(phase)) == ((), ())
 
 
 def test_a_rule_that_fails_is_a_fault_and_silences_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

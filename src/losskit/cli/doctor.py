@@ -8,7 +8,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,8 @@ def add(verbs: Any) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from ..doctor.before.checkup import check
 
     try:
@@ -74,9 +76,10 @@ def _check(arguments: argparse.Namespace) -> int:
     except _CannotMakeError as problem:
         print(f"losskit: {problem}", file=sys.stderr)
         return 3
-    options = {"overfit": not arguments.no_overfit, "budget_s": arguments.budget}
+    options: dict[str, Any] = {"overfit": not arguments.no_overfit, "budget_s": arguments.budget}
     report = check(**{**options, **made}) if isinstance(made, Mapping) else check(*made, **options)
-    return _told(report, arguments)
+    named = tuple(replace(case, subject=arguments.target) for case in report.cases)
+    return _told(replace(report, cases=named), arguments)
 
 
 class _CannotMakeError(Exception):
@@ -85,57 +88,77 @@ class _CannotMakeError(Exception):
 
 def _made(target: str) -> Any:
     """What the function of FILE.py:NAME returns."""
-    import runpy
-
     file, colon, name = target.rpartition(":")
     if not colon or not Path(file).is_file():
         raise _CannotMakeError(f'"{target}" names no function of a file, expected FILE.py:NAME such as train.py:make')
-    sys.path.insert(0, str(Path(file).resolve().parent))  # it may import what lies beside it
     try:
-        made = runpy.run_path(file, run_name="__losskit__")[name]()
-    except KeyError:
-        raise _CannotMakeError(f"{file} has no function {name}") from None
-    except Exception as problem:
+        make = getattr(_loaded(Path(file)), name, None)
+        if not callable(make):
+            raise _CannotMakeError(f"{file} has no function {name}")
+        made = make()
+    except (_CannotMakeError, KeyboardInterrupt):
+        raise
+    except BaseException as problem:  # a script may end itself by sys.exit()
         raise _CannotMakeError(f"{target} failed: {type(problem).__name__}: {problem}") from problem
-    finally:
-        sys.path.pop(0)
     if not isinstance(made, (Mapping, tuple)):
-        raise _CannotMakeError(
-            f"{target} returned a {type(made).__name__}, expected a dict or (model, batch, loss_fn, optimizer)"
-        )
+        got = type(made).__name__
+        raise _CannotMakeError(f"{target} returned a {got}, expected a dict or (model, batch, loss_fn, optimizer)")
     return made
+
+
+def _loaded(file: Path) -> Any:
+    """The file as a module, under its own name unless that is taken; what lies beside it can be imported."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    name = file.stem if file.stem not in sys.modules else f"checked_{file.stem}"
+    spec = spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise _CannotMakeError(f"{file} is no Python file, expected FILE.py:NAME")
+    sys.path.insert(0, str(file.resolve().parent))
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
     facts, events = _facts(arguments.fact), _events(arguments.event)
-    stamp = _stamp(arguments.paths)
-    report = _looked(arguments, facts, events)
-    code = _told(report, arguments)
-    while arguments.watch:
-        time.sleep(max(0.1, arguments.every))
-        now = _stamp(arguments.paths)
-        if now == stamp:
-            continue
-        stamp, before, report = now, report, _looked(arguments, facts, events)
-        code = _told(report, arguments, changed=_changed(before, report))
-    return code
-
-
-def _looked(arguments: argparse.Namespace, facts: Mapping[str, Any], events: Sequence[tuple[int, str]]) -> Report:
+    if arguments.watch:
+        return _watch(arguments, facts, events)
     from ..doctor.after.diagnosis import diagnose
 
-    return diagnose(*arguments.paths, refs=facts, events=events, objective=arguments.objective)
+    with _progress() as tell:
+        report = diagnose(*arguments.paths, refs=facts, events=events, objective=arguments.objective, progress=tell)
+    return _told(report, arguments)
 
 
-def _stamp(paths: Sequence[Path]) -> dict[str, tuple[int, int]]:
-    """Size and time of every file below: what grows shows here."""
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
-    found: dict[str, tuple[int, int]] = {}
-    for file in files:
-        with contextlib.suppress(OSError):  # gone between the two looks
-            told = file.stat()
-            found[str(file)] = (told.st_size, told.st_mtime_ns)
-    return found
+def _watch(arguments: argparse.Namespace, facts: Mapping[str, Any], events: Sequence[tuple[int, str]]) -> int:
+    """Look again whenever a log grows, and say what is new, until it is interrupted."""
+    from ..doctor.after.diagnosis import Watch
+
+    watch = Watch(*arguments.paths, refs=facts, events=events, objective=arguments.objective)
+    before: Report | None = None
+    while True:
+        report = watch.look()
+        if report is not None:
+            _told(report, arguments, changed=None if before is None else _changed(before, report))
+            sys.stdout.flush()
+            before = report
+        time.sleep(max(0.1, arguments.every))
+
+
+@contextlib.contextmanager
+def _progress() -> Generator[Callable[[int, int, str], None] | None, None, None]:
+    """A line on a terminal's stderr while many runs are read; nothing in a pipe."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with console.status("looking for runs") as status:
+        yield lambda done, total, name: status.update(f"{done} of {total} runs read  {escape(name)}")
 
 
 def _changed(before: Report, after: Report) -> Report:

@@ -142,7 +142,8 @@ def _first(values: torch.Tensor) -> float:
 
 def _looked_at(run: Run) -> tuple[str, ...]:
     reading = run.reading
-    said = [f"{reading.points} points of {len(run.series)} curves, read as {reading.format} from {len(reading.files)} files"]
+    many = f"{len(reading.files)} files" if len(reading.files) != 1 else "1 file"
+    said = [f"{reading.points} points of {len(run.series)} curves, read as {reading.format} from {many}"]
     if reading.skipped:
         said.append(f"{reading.skipped} lines, records or points could not be read")
     if reading.truncated:

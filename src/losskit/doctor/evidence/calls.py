@@ -30,7 +30,7 @@ class LossCall:
     name: str
     """As torch or losskit calls the function: "cross_entropy", "binary_cross_entropy_with_logits", "info_nce_loss"."""
     home: str
-    """"torch" or "losskit"."""
+    """"torch", "losskit", or "written" for a difference or product by hand ("sub", "mul")."""
     tensors: Mapping[str, Tensor]
     """The tensor arguments by their names, detached: input, target, weight, anchor, ..."""
     options: Mapping[str, Any]

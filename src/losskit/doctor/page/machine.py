@@ -52,21 +52,20 @@ def plain(value: Any) -> Any:
 
 
 def _case(case: Case) -> dict[str, Any]:
-    return plain(  # type: ignore[no-any-return]
-        {
-            "subject": case.subject,
-            "phase": case.phase,
-            "severity": case.severity,
-            "findings": [one.as_dict() for one in case.findings],
-            "facts": case.facts,
-            "looked_at": case.looked_at,
-            "left_out": [{"what": what, "why": why} for what, why in case.left_out],
-            "levels": [{"name": one.name, "value": one.value, "kind": one.kind, "code": one.code} for one in case.levels],
-            "run": None if case.run is None else _run(case.run),
-            "problem": case.problem,
-            "faults": [{"where": one.where, "problem": one.problem} for one in case.faults],
-        }
-    )
+    found: dict[str, Any] = {
+        "subject": case.subject,
+        "phase": case.phase,
+        "severity": case.severity,
+        "findings": [one.as_dict() for one in case.findings],
+        "facts": case.facts,
+        "looked_at": case.looked_at,
+        "left_out": [{"what": what, "why": why} for what, why in case.left_out],
+        "levels": [{"name": one.name, "value": one.value, "kind": one.kind, "code": one.code} for one in case.levels],
+        "run": None if case.run is None else _run(case.run),
+        "problem": case.problem,
+        "faults": [{"where": one.where, "problem": one.problem} for one in case.faults],
+    }
+    return {name: plain(value) for name, value in found.items()}
 
 
 def _run(run: Run) -> dict[str, Any]:
