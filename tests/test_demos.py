@@ -33,12 +33,14 @@ from losskit.demos.rare_class import NEGATIVES, POSITIVES, average_precision, ju
 from losskit.demos.rare_class import Plan as RarePlan
 from losskit.demos.rare_class import splits as subsamples
 from losskit.demos.report import render
+from losskit.demos.sick_runs import Plan as SickPlan
+from losskit.demos.sick_runs import sick_runs
 from losskit.demos.terminal import spelled
 from losskit.demos.why_cross_entropy import TRUTHS, steps_to_goal, why_cross_entropy
 from losskit.demos.why_cross_entropy import Plan as WhyPlan
 from losskit.losses.regression import mse_loss
 
-NAMES = ["why-cross-entropy", "rare-class", "outliers", "language-model", "find-function", "graded-search"]
+NAMES = ["why-cross-entropy", "rare-class", "outliers", "language-model", "find-function", "graded-search", "sick-runs"]
 # the memory of a process is never the same twice
 LANGUAGE = LanguagePlan(300, Shape(16, 1, 2, 64), Course(steps=20, rows=4, micro=2), peak=lambda case: Peak(1 << 20, 1.0))
 
@@ -54,6 +56,7 @@ SMALL: dict[str, Callable[[], Result]] = {
     "language-model": lambda: language_model(silent, LANGUAGE),
     "find-function": lambda: find_function(silent, FindPlan(splits=(0,), steps=10, batch=32, every=6)),
     "graded-search": lambda: graded_search(silent, GradedPlan(folds=3, starts=1, steps=4, batch=8, every=4)),
+    "sick-runs": lambda: sick_runs(silent, SickPlan(("softmax twice", "NaN in a feature", "healthy diabetes"))),
 }
 
 

@@ -5,15 +5,18 @@ A demo is a module of this package with one function under :func:`demo`; nothing
 
 from __future__ import annotations
 
+import functools
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec
 
 import torch
 from torch import Tensor
+
+from .watched import ward
 
 __all__ = [
     "DEMOS",
@@ -38,6 +41,7 @@ __all__ = [
     "select",
 ]
 
+P = ParamSpec("P")
 Tick = Callable[[float], None]
 """Called by a demo with the share of its work that is done, from 0 to 1."""
 
@@ -158,12 +162,21 @@ class Ran(NamedTuple):
 DEMOS: dict[str, Demo] = {}
 
 
-def demo(name: str, *, title: str, question: str, order: int) -> Callable[[Callable[[Tick], Result]], Callable[[Tick], Result]]:
-    """Register the function below as a demo; ``order`` is its place among the others."""
+def demo(
+    name: str, *, title: str, question: str, order: int
+) -> Callable[[Callable[Concatenate[Tick, P], Result]], Callable[Concatenate[Tick, P], Result]]:
+    """Register the function below as a demo; ``order`` is its place among the others. The doctor watches its trainings."""
 
-    def register(function: Callable[[Tick], Result]) -> Callable[[Tick], Result]:
-        DEMOS[name] = Demo(name, title, question, order, function)
-        return function
+    def register(function: Callable[Concatenate[Tick, P], Result]) -> Callable[Concatenate[Tick, P], Result]:
+        @functools.wraps(function)
+        def looked_after(tick: Tick, /, *args: P.args, **options: P.kwargs) -> Result:
+            with ward() as patients:
+                result = function(tick, *args, **options)
+            said, counted = patients.judged()
+            return replace(result, method=f"{result.method} {said}".strip(), facts={**result.facts, **counted})
+
+        DEMOS[name] = Demo(name, title, question, order, looked_after)
+        return looked_after
 
     return register
 

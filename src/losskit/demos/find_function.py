@@ -21,6 +21,7 @@ from . import Result, Tick, demo, generator
 from .letters import Towers, counts
 from .python_functions import Function, functions, split
 from .retrieved import Found, Trained, answer, examples, figures, key_of, limits, tables
+from .watched import watching
 
 __all__ = ["LOSSES", "Data", "Plan", "find_function"]
 
@@ -147,6 +148,7 @@ def train(loss: Loss, data: Data, before: RetrievalReport, plan: Plan) -> Traine
     groups = [{"params": [model.weight], "lr": RATES["weight"]}, {"params": [model.query, model.key], "lr": RATES["tables"]}]
     optimizer = torch.optim.Adam(groups)
     seen, values = [before], list[float]()
+    saw = watching(loss, objective="mining" if loss is hardest else None)
     for step in range(plan.steps):
         rows = torch.randperm(len(data.query), generator=source)[: plan.batch]
         optimizer.zero_grad()
@@ -154,6 +156,7 @@ def train(loss: Loss, data: Data, before: RetrievalReport, plan: Plan) -> Traine
         value.backward()
         optimizer.step()
         values.append(float(value.detach()))
+        saw(value)
         if (step + 1) * LOOKS // plan.steps > step * LOOKS // plan.steps:
             seen.append(judge(model, data))
     with torch.no_grad():

@@ -15,6 +15,7 @@ from ..losses.linear_log_probs import linear_log_probs
 from ..losses.sequence import count_valid, shift_targets
 from . import generator
 from .corpus import Score
+from .watched import watching
 
 __all__ = ["GPT", "Course", "Rows", "Shape", "Way", "off", "pack", "score", "train", "ways"]
 
@@ -157,6 +158,7 @@ def train(
     table = torch.optim.Adam([model.table], betas=(0.9, 0.95))
     matrices = Orthogonal(model.matrices)
     seen: list[Score] = []
+    saw = watching("the model", facts={"loss": "linear_cross_entropy", "vocab_size": len(model.table)})
     look(0)
     for step in range(course.steps):
         batch = next(stream)
@@ -171,6 +173,7 @@ def train(
             loss += float(part.detach())
         size = int(widths[targets[targets >= 0]].sum())
         seen.append(Score(loss * int(total), int(total), size))
+        saw(loss)
         rate = course.rate * min(1.0, (step + 1) / 20) * (1 - step / course.steps)
         table.param_groups[0]["lr"] = rate
         table.step()

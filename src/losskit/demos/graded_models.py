@@ -19,6 +19,7 @@ from ..losses.pairwise_logistic import pairwise_logistic_loss
 from ..losses.regression import mse_loss
 from . import generator
 from .graded_topics import folds
+from .watched import watching
 
 __all__ = [
     "FAMILIES",
@@ -154,12 +155,14 @@ def train(loss: Loss, data: Data, jobs: Sequence[Job], units: int, plan: Plan) -
     optimizer = torch.optim.Adam(models.parameters(), lr=1.0)
     sources = [generator(job.seed) for job in jobs]
     at = torch.arange(len(jobs)).unsqueeze(1)
-    seen = [judged(models, features, data, jobs)]
+    seen, saw = [judged(models, features, data, jobs)], watching(f"{units} units", models=len(jobs))
     for step in range(plan.steps):
         rows = torch.stack([_some(job.learned, source, plan.batch) for job, source in zip(jobs, sources, strict=True)])
         optimizer.zero_grad()
         # each model's mean over its own lists: nothing of one reaches another
-        loss(models(features[at, rows]), data.grades[rows]).mean(1).sum().backward()
+        value = loss(models(features[at, rows]), data.grades[rows]).mean(1).sum()
+        value.backward()
+        saw(value)
         optimizer.step()
         if (step + 1) * LOOKS // plan.steps > step * LOOKS // plan.steps:
             seen.append(judged(models, features, data, jobs))

@@ -13,6 +13,7 @@ from ..losses.regression import l1_loss, mse_loss
 from ..losses.robust import general_robust_loss
 from . import Cell, Chart, Column, Figure, Mark, Result, Series, Table, Tick, demo, generator, measure
 from .data import diabetes
+from .watched import watching
 
 __all__ = ["Plan", "outliers"]
 
@@ -101,9 +102,12 @@ def fit(loss: Loss, features: Tensor, targets: Tensor, steps: int, scale: Tensor
     optimizer = torch.optim.Adam([weight, bias], lr=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     models = targets[..., 0].numel()
+    saw = watching(loss, models=models)
     for _ in range(steps):
         optimizer.zero_grad()
-        (models * loss(_linear(features, weight, bias), wanted)).backward()
+        value = models * loss(_linear(features, weight, bias), wanted)
+        value.backward()
+        saw(value)
         optimizer.step()
         schedule.step()
     return Fit(weight.detach(), bias.detach(), middle, unit)

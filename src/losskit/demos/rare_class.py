@@ -15,6 +15,7 @@ from ..losses.focal import binary_focal_loss
 from ..losses.imbalance import logit_adjusted_loss
 from . import Cell, Chart, Column, Figure, Mark, Result, Series, Table, Tick, demo, generator, measure
 from .data import digits
+from .watched import watching
 
 __all__ = ["Plan", "average_precision", "rare_class"]
 
@@ -93,7 +94,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 MOVED = "BCE (threshold moved)"
 
 
-def train(loss: Callable[[Tensor, Tensor], Tensor], data: Split, steps: int) -> Tensor:
+def train(loss: Callable[[Tensor, Tensor], Tensor], data: Split, steps: int, name: str = "") -> Tensor:
     """The test logits of a small network every 50 steps of Adam, for every split; (times, splits, rows)."""
     source, (count, rows, pixels) = generator(7), data.images.shape
 
@@ -107,14 +108,16 @@ def train(loss: Callable[[Tensor, Tensor], Tensor], data: Split, steps: int) -> 
         return (torch.relu(images @ hidden[0] + hidden[1]) @ last[0] + last[1]).squeeze(-1)
 
     optimizer = torch.optim.Adam([*hidden, *last], lr=RATE)
-    seen: list[Tensor] = []
+    seen, saw = list[Tensor](), watching(name, models=count)
     for step in range(steps + 1):
         if step % EVERY == 0:
             seen.append(scores(data.unseen).detach())
         batch = torch.randint(rows, (count, BATCH), generator=source)
         optimizer.zero_grad()
         images = data.images.gather(1, batch.unsqueeze(-1).expand(-1, -1, pixels))
-        (count * loss(scores(images), data.target.gather(1, batch))).backward()
+        value = count * loss(scores(images), data.target.gather(1, batch))
+        value.backward()
+        saw(value)
         optimizer.step()
     return torch.stack(seen)
 
@@ -249,7 +252,7 @@ def rare_class(tick: Tick, plan: Plan = Plan()) -> Result:
     data = splits(plan.splits)
     trained: dict[str, Tensor] = {}
     for i, (name, loss) in enumerate(LOSSES.items()):
-        trained[name] = train(loss, data, plan.steps)
+        trained[name] = train(loss, data, plan.steps, name)
         if name == "BCE":
             both = adjust_logits(pair(trained[name]), COUNTS)
             trained[MOVED] = both[..., 1] - both[..., 0]

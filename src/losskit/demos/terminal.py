@@ -98,10 +98,9 @@ def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]], room: int
     room -= sum(least)
     if room < 0:
         return []
-    for i, (narrow, wide) in enumerate(zip(least, whole, strict=True)):
-        more = min(room, wide - narrow)
-        least[i] += more
-        room -= more
+    for _ in range(min(room, sum(whole) - sum(least))):
+        # room goes where it saves lines: to the column that is broken most often
+        least[max(range(len(least)), key=lambda i: whole[i] / least[i])] += 1
     return least
 
 

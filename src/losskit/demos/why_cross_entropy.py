@@ -15,6 +15,7 @@ from ..losses.cross_entropy import cross_entropy
 from ..losses.regression import mse_loss
 from . import Cell, Chart, Column, Figure, Mark, Result, Series, Table, Tick, demo, generator, measure
 from .data import digits
+from .watched import watching
 
 __all__ = ["Plan", "why_cross_entropy"]
 
@@ -94,21 +95,22 @@ def train(
     sources = [generator(1000 + split) for split in splits]
     models = [_model(len(splits), arm.start) for arm in arms]
     optimizer = optimiser([{"params": list(model), "lr": arm.rate} for model, arm in zip(models, arms, strict=True)])
+    saw = watching(loss, models=len(splits) * len(arms))
 
-    def backward(rows: Tensor) -> None:
+    def backward(rows: Tensor) -> Tensor:
         optimizer.zero_grad()
-        logits = _scores(images[rows], models)  # (splits, arms, rows, classes)
-        loss(logits, labels[rows].unsqueeze(1).expand(logits.shape[:-1])).backward()
+        value = loss(_scores(images[rows], models), labels[rows].unsqueeze(1).expand(-1, len(arms), -1))
+        value.backward()
+        return value
 
     backward(learn)
-    first = torch.stack([_norm(model) for model in models], dim=1)
-    seen: list[Tensor] = []
+    first, seen = torch.stack([_norm(model) for model in models], dim=1), list[Tensor]()
     for step in range(steps + 1):
         if not tuning or step % 5 == 0:
             right = _scores(images[check], models).detach().argmax(-1) == labels[check].unsqueeze(1)
             seen.append(right.double().mean(-1))
         draws = torch.stack([torch.randint(learn.shape[1], (BATCH,), generator=source) for source in sources])
-        backward(learn.gather(1, draws))
+        saw(backward(learn.gather(1, draws)))
         optimizer.step()
     return Trace(torch.stack(seen), first)
 
@@ -119,14 +121,13 @@ def _model(splits: int, start: float) -> tuple[Tensor, Tensor]:
     return weight.requires_grad_(), bias.requires_grad_()
 
 
-def _scores(images: Tensor, models: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def _scores(images: Tensor, models: Sequence[tuple[Tensor, Tensor]]) -> Tensor:  # (splits, arms, rows, classes)
     weight, bias = torch.stack([one for one, _ in models], dim=1), torch.stack([one for _, one in models], dim=1)
     return torch.einsum("snd,sadc->sanc", images, weight) + bias
 
 
 def _norm(model: tuple[Tensor, Tensor]) -> Tensor:
-    squares = [part.grad.square().sum((1, 2)) for part in model if part.grad is not None]
-    return torch.stack(squares).sum(0).sqrt()
+    return torch.stack([part.grad.square().sum((1, 2)) for part in model if part.grad is not None]).sum(0).sqrt()
 
 
 def steps_to_goal(accuracy: Tensor) -> Tensor:
@@ -148,8 +149,8 @@ def _pull(name: str, truth: Tensor) -> list[float]:
     """The size of the gradient on one logit whose target is 1, for the probability given to it."""
     logit = truth.logit().requires_grad_()
     one = torch.ones_like(logit)
-    bce = binary_cross_entropy_with_logits(logit, one, reduction="sum")
-    value = bce if name == "cross-entropy" else mse_loss(logit.sigmoid(), one, reduction="sum")
+    bce, mse = binary_cross_entropy_with_logits(logit, one, reduction="sum"), mse_loss(logit.sigmoid(), one, reduction="sum")
+    value = bce if name == "cross-entropy" else mse
     return torch.autograd.grad(value, logit)[0].abs().tolist()
 
 
@@ -191,8 +192,8 @@ def _rows(trained: Trained, cap: int) -> list[list[Cell]]:
     for name, (arms, trace) in trained.items():
         for i, arm in enumerate(arms):
             reached = _reached(steps_to_goal(trace.accuracy)[:, i], cap)
-            final = measure(100 * trace.accuracy[-1, :, i])
-            rows.append([arm.start, name, float(trace.first[:, i].mean()), arm.rate, reached, final])
+            first, final = float(trace.first[:, i].mean()), measure(100 * trace.accuracy[-1, :, i])
+            rows.append([arm.start, name, first, arm.rate, reached, final])
     return rows
 
 
