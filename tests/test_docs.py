@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 import losskit
 from losskit import api
+from losskit.doctor import rules
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -62,9 +63,16 @@ def test_the_guides_have_examples() -> None:
         "retrieval",
         "ranking",
         "rare-positives",
+        "doctor",
     )
     for name in guides:
         assert (DOCS / "guide" / f"{name}.md").read_text().count(">>>") > 3
+
+
+def test_the_table_of_the_doctor_is_what_its_benchmarks_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    written = importlib.import_module("doctor_table")
+    assert written.TABLE.read_text() == written.table(), "run: python tools/doctor_table.py"
 
 
 def test_a_wrong_number_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +100,8 @@ def test_every_local_link_leads_to_a_file(path: Path) -> None:
         file = (path.parent / target.split("#")[0]).resolve()
         if file.parent == DOCS / "losses":  # written when the site is built
             assert file.stem in {*losskit.CATALOGUE, "index"}, f"{target} in {named(path)}"
+        elif file.parent == DOCS / "findings":
+            assert file.stem in {*rules(), "index"}, f"{target} in {named(path)}"
         else:
             assert file.exists(), f"{target} in {named(path)}"
 
@@ -183,7 +193,7 @@ def read(page: Path) -> Loads:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site")
-    shutil.copytree(DOCS, out / "docs", ignore=shutil.ignore_patterns("_build", "losses", "__pycache__"))
+    shutil.copytree(DOCS, out / "docs", ignore=shutil.ignore_patterns("_build", "losses", "findings", "__pycache__"))
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(out / "docs"), str(out / "html")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

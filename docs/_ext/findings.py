@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from prose import Prose
@@ -15,6 +16,8 @@ from losskit.doctor.finding import SECTIONS, Rule, reflowed, rules
 __all__ = ["finding_page", "findings_page", "setup"]
 
 _LOG = logging.getLogger(__name__)
+# a call by its dotted name is code as a whole, with what stands in its parentheses
+_CALL = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)")
 FAMILIES = {
     "1": "The call of the loss: what goes into it",
     "2": "The wiring: model, loss and optimizer",
@@ -45,7 +48,15 @@ def finding_page(rule: Rule, prose: Prose) -> str:
 def _body(head: str, text: str, prose: Prose) -> str:
     """Prose; a fix that has lines of code keeps its lines."""
     lines = reflowed(text).splitlines() if head == "Fix" else [text]
-    return "\n\n".join(f"`{line.strip()}`" if line.startswith(" ") else prose.paragraphs(line) for line in lines if line.strip())
+    said = (f"`{line.strip()}`" if line.startswith(" ") else prose.paragraphs(_marked(line)) for line in lines if line.strip())
+    return "\n\n".join(said)
+
+
+def _marked(text: str) -> str:
+    """Calls in double backticks, except inside of such."""
+    halves = text.split("``")
+    halves[::2] = [_CALL.sub(lambda found: f"``{found[0]}``", half) for half in halves[::2]]
+    return "``".join(halves)
 
 
 def findings_page() -> str:
@@ -69,7 +80,7 @@ def findings_page() -> str:
 
 
 def _short(rule: Rule) -> str:
-    return ", ".join(rule.phases)
+    return ",\u00a0".join(rule.phases)  # in one line of a narrow column
 
 
 def write(folder: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from .. import __version__
-from . import embeddings, evaluation, heads, levels, numerics, parity, ranking
+from . import doctor, embeddings, evaluation, heads, levels, numerics, parity, ranking
 from .claim import Finding, answer, text
 
 __all__ = ["findings", "run_verify"]
@@ -19,7 +19,7 @@ _WIDE = 100  # columns of a terminal that a table fits into
 
 def findings() -> Iterator[Finding]:
     """Every claim's outcome on this machine, one after the other."""
-    for source in (numerics, heads, embeddings, ranking, evaluation, levels, parity):
+    for source in (numerics, heads, embeddings, ranking, evaluation, levels, doctor, parity):
         for claim in source.claims():
             yield Finding(claim, answer(claim.ours), None if claim.torch is None else answer(claim.torch))
 
