@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import json
 import sys
 import time
@@ -72,14 +73,21 @@ def _check(arguments: argparse.Namespace) -> int:
     from ..doctor.before.checkup import check
 
     try:
-        made = _made(arguments.target)
+        with contextlib.redirect_stdout(sys.stderr):
+            made = _made(arguments.target)
+            _fits(check, made, arguments.target)
     except _CannotMakeError as problem:
         print(f"losskit: {problem}", file=sys.stderr)
         return 3
     options: dict[str, Any] = {"overfit": not arguments.no_overfit, "budget_s": arguments.budget}
-    report = check(**{**options, **made}) if isinstance(made, Mapping) else check(*made, **options)
+    with contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is not the report
+        report = check(**{**options, **made}) if isinstance(made, Mapping) else check(*made, **options)
     named = tuple(replace(case, subject=arguments.target) for case in report.cases)
     return _told(replace(report, cases=named), arguments)
+
+
+class _MisuseError(ValueError):
+    """An argument that says nothing."""
 
 
 class _CannotMakeError(Exception):
@@ -104,6 +112,16 @@ def _made(target: str) -> Any:
         got = type(made).__name__
         raise _CannotMakeError(f"{target} returned a {got}, expected a dict or (model, batch, loss_fn, optimizer)")
     return made
+
+
+def _fits(check: Callable[..., Report], made: Any, target: str) -> None:
+    """Whether check takes what was made."""
+    named: Mapping[str, Any] = made if isinstance(made, Mapping) else {}
+    try:
+        inspect.signature(check).bind(*(() if named else made), **named)
+    except TypeError as problem:
+        takes = ", ".join(inspect.signature(check).parameters)
+        raise _CannotMakeError(f"{target} returned what check does not take: {problem}; it takes {takes}") from problem
 
 
 def _loaded(file: Path) -> Any:
@@ -177,7 +195,7 @@ def _facts(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise ValueError(f'"--fact" is {pair!r}, expected NAME=VALUE such as num_classes=10')
+            raise _MisuseError(f'"--fact" is {pair!r}, expected NAME=VALUE such as num_classes=10')
         try:
             found[name.strip()] = json.loads(value)
         except ValueError:
@@ -190,7 +208,7 @@ def _events(pairs: Sequence[str]) -> list[tuple[int, str]]:
     for pair in pairs:
         step, equals, text = pair.partition("=")
         if not equals or not step.strip().isdigit():
-            raise ValueError(f'"--event" is {pair!r}, expected STEP=TEXT such as 3000=stage 2')
+            raise _MisuseError(f'"--event" is {pair!r}, expected STEP=TEXT such as 3000=stage 2')
         found.append((int(step), text))
     return found
 
@@ -203,7 +221,7 @@ def _told(report: Report, arguments: argparse.Namespace, *, changed: Report | No
 
     printed = report if changed is None else changed
     if arguments.json == "-":
-        print(json.dumps(report.to_json(), indent=2, allow_nan=False))
+        print(json.dumps({**report.to_json(), "exit_code": report.exit_for(arguments.fail_on)}, indent=2, allow_nan=False))
     elif printed.cases:
         show(printed, Console(highlight=False))
     if arguments.json not in (None, "-"):
@@ -242,9 +260,18 @@ def show_rule(code: str, *, as_json: bool) -> int:
     console.print(escape(rule.summary))
     for head, text in rule.sections.items():
         console.print(f"\n[bold]{head}[/bold]")
-        for line in text.splitlines() if head in ("Example", "Fix") else [" ".join(text.split())]:
-            console.print(Padding(escape(line), (0, 0, 0, 2)))
+        for line in _lines(head, text):
+            console.print(
+                Padding(escape(line), (0, 0, 0, 2)) if head != "Example" else f"  {escape(line)}", soft_wrap=head == "Example"
+            )
     return 0
+
+
+def _lines(head: str, text: str) -> list[str]:
+    """Code as it stands, prose as paragraphs."""
+    from ..doctor.finding import reflowed
+
+    return text.splitlines() if head == "Example" else reflowed(text).splitlines() if head == "Fix" else [" ".join(text.split())]
 
 
 def _guarded(verb: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
@@ -253,7 +280,7 @@ def _guarded(verb: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Na
     def run(arguments: argparse.Namespace) -> int:
         try:
             return verb(arguments)
-        except (ValueError, ImportError, OSError):
+        except (_MisuseError, ImportError, OSError):
             raise
         except Exception:
             traceback.print_exc()

@@ -25,6 +25,8 @@ def draw(series: Series, levels: Sequence[Level] = (), *, width: int = 80, heigh
     if len(finite) < 2 or width < LABELS + LEAST:
         return []
     low, high = _range(finite, levels)
+    if low == high:
+        return []
     inside = [one for one in levels if low <= one.value <= high]
     names = [_short(one, max(8, width // 3)) for one in inside]
     beside = max(map(len, names), default=-1) + 1
@@ -50,6 +52,8 @@ def _range(series: Series, levels: Sequence[Level]) -> tuple[float, float]:
     values = series.values if len(series) < 1000 else series.values[:: max(1, len(series) // 10_000)]
     low, high = float(values.min()), float(torch.quantile(values, 0.995)) if len(values) > 50 else float(values.max())
     span = (high - low) or abs(high) or 1.0
+    if not math.isfinite(4 * span):  # beyond what can be scaled
+        return 0.0, 0.0
     near = [one.value for one in levels if low - span <= one.value <= high + span]
     low, high = min([low, *near]), max([high, *near])
     return (low, high) if high > low else (low - span / 2, high + span / 2)

@@ -12,7 +12,7 @@ from ...evaluate.page.wording import count, plural
 from ..finding import Finding
 from ..report import Case, Report
 from .pictures import curves
-from .terminal import state
+from .terminal import MANY, state
 
 __all__ = ["render", "write"]
 
@@ -28,12 +28,15 @@ def write(report: Report, path: str | Path) -> None:
 def render(report: Report) -> str:
     """The report as one string of HTML."""
     cases = [_case(case, i) for i, case in enumerate(report.cases)]
-    charts = {f"{one['anchor']}-{name}": chart for one in cases for name, chart in one["charts"].items()}
+    for one in cases:
+        one["listed"] = len(cases) <= MANY or one["severity"] != "healthy"
+    charts = {f"{one['anchor']}-{name}": chart for one in cases if one["listed"] for name, chart in one["charts"].items()}
     sick = sum(case.severity in ("error", "warning") for case in report.cases)
     one_only = report.cases[0].subject if len(report.cases) == 1 else ""
     title = f"Doctor: {one_only}" if one_only else f"Doctor: {count(sick)} of {plural(len(cases), 'run')} sick"
     heading = one_only or title.removeprefix("Doctor: ")
     found = {"title": title, "heading": heading, "cases": cases, "one": bool(one_only), "package": __package__}
+    found["hidden"] = plural(hidden, "run") if (hidden := sum(not one["listed"] for one in cases)) else ""
     return page(f"{__package__}:doctor.html.j2", charts, found)
 
 
@@ -47,6 +50,7 @@ def _case(case: Case, number: int) -> dict[str, Any]:
         "state": state(case),
         "severity": case.severity or ("error" if case.problem else "healthy"),
         "problem": case.problem,
+        "cannot": "Cannot be run" if case.phase == "before" else "Cannot be read",
         "findings": [_finding(one) for one in loud],
         "notes": [(one.code, one.hit.said) for one in quiet],
         "first": next((one.code for one in loud), ""),

@@ -44,7 +44,8 @@ def _losses(case: Case, run: Run, losses: Sequence[Series]) -> Chart:
     span = (high - low) or abs(high) or 1.0
     levels = [one for one in case.pictured if low - 0.3 * span <= one.value <= high + 0.3 * span]
     broken = [int(s.steps[~torch.isfinite(s.values)][0]) for s in losses if not bool(torch.isfinite(s.values).all())]
-    events = [*run.events, *((step, "first value that is not finite") for step in broken[:1])]
+    pinned = {f.hit.step for top in case.findings for f in (top, *top.consequences)}
+    events = [*run.events, *((step, "first value that is not finite") for step in broken[:1] if step not in pinned)]
     return {
         "title": "loss",
         "traces": [_trace(one) for one in losses],

@@ -15,9 +15,11 @@ from .braille import draw
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["show", "state", "text"]
+__all__ = ["MANY", "show", "state", "text"]
 
 WIDEST = 110
+LEAST = 16  # letters of a name that tell one run from another
+MANY = 60  # runs of which each has a line
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
@@ -61,17 +63,23 @@ def _ranking(report: Report, width: int) -> Iterator[_Line]:
     sick = sum(case.severity in ("error", "warning") for case in report.cases)
     yield _Line(f"{plural(len(report.cases), 'run')}, {count(sick)} sick", "bold")
     room = max(len(told) for told in states)
-    for case, told in zip(report.cases, states, strict=True):
+    shown = report.cases if len(report.cases) <= MANY else [c for c in report.cases if state(c) != "healthy"]
+    for case in shown:
         first = next((f for f in case.findings if f.severity != "info"), None)
-        said = first.code if first else ""
-        name = _fit(case.subject, width - room - 9)
-        yield _Line(f"  {told:<{room}}  {said:<4} {name}", _STYLES.get(case.severity or "", ""), 2 + room)
+        told, said, style = state(case), first.code if first else "", _STYLES.get(case.severity or "", "")
+        if width - room - 9 < LEAST:  # the name on a line of its own
+            yield _Line(f"  {told}  {said}", style, 2 + len(told))
+            yield _Line(f"    {_fit(case.subject, width - 4)}")
+        else:
+            yield _Line(f"  {told:<{room}}  {said:<4} {_fit(case.subject, width - room - 9)}", style, 2 + room)
+    if more := len(report.cases) - len(shown):
+        yield _Line(f"  and {plural(more, 'healthy run')}", "dim")
 
 
 def state(case: Case) -> str:
     """ "2 errors, 1 warning", "healthy" or "unreadable"."""
     if case.problem:
-        return "unreadable"
+        return "cannot be run" if case.phase == "before" else "unreadable"
     counts = [(sum(f.severity == s for f in case.findings), s) for s in ("error", "warning")]
     return ", ".join(plural(n, s) for n, s in counts if n) or "healthy"
 
@@ -79,7 +87,8 @@ def state(case: Case) -> str:
 def _case(case: Case, width: int) -> Iterator[_Line]:
     yield _Line(_fit(case.subject, width), "bold")
     if case.problem:
-        yield from _wrapped("  cannot be read: ", case.problem, width, _STYLES["error"])
+        what = "cannot be run" if case.phase == "before" else "cannot be read"
+        yield from _wrapped(f"  {what}: ", case.problem, width, _STYLES["error"])
     loud = [f for f in case.findings if f.severity != "info"]
     for one in loud:
         yield from _finding(one, width)
