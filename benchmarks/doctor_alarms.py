@@ -1,16 +1,15 @@
-"""How often the doctor's curve rules cry wolf on simulated healthy runs, beside rules of other tools; JSON into results/."""
+"""How often the doctor's rules cry wolf on simulated healthy runs, beside rules of other tools; JSON into results/."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import accumulate
 from pathlib import Path
@@ -24,11 +23,12 @@ from torch import Tensor
 
 from losskit.doctor import Run, Series
 from losskit.doctor.evidence import Evidence, Settings
-from losskit.doctor.evidence.calls import Level
 from losskit.doctor.evidence.run import Kind, Reading
 from losskit.doctor.examine import examine
+from losskit.doctor.finding import rules
+from losskit.doctor.levels import levels_of_facts
 
-CODES = ("D309", "D501", "D502", "D505", "D506", "D507", "D601", "D602", "D604")
+CURVES = ("D309", "D501", "D502", "D505", "D506", "D507", "D601", "D602", "D604")  # timed one by one
 STEPS = 100_000
 LIVE = 30  # looks of a live run, geometrically spaced
 RESULTS = Path(__file__).parent / "results" / "doctor_alarms.json"
@@ -46,7 +46,7 @@ class Shape:
     tails: bool = False  # Student's t with 3 degrees of freedom
     shrinks: bool = False  # noise goes down to a fifth
     every: int = 1  # steps that a logged point is the mean of
-    level: float | None = None  # where it stands at best, if a person would know
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what a person would know of it; levels come from them
 
 
 def flat(x: Tensor) -> Tensor:
@@ -74,14 +74,27 @@ def restarted(x: Tensor) -> Tensor:
 
 
 SHAPES: dict[str, Shape] = {
-    "power law": Shape(lambda x: 2.8 + 8 * (1 + 3e5 * x) ** -0.35, warm_cosine, 0.03),
-    "exponential": Shape(lambda x: 0.02 + 2.3 * torch.exp(-8 * x), flat, 0.3),
-    "cosine restarts": Shape(restarted, restarts, 0.08),
-    "staircase": Shape(lambda x: 0.2 + 0.6 * stairs(x) + 1.5 * torch.exp(-30 * x), stairs, 0.1),
-    "plateau at entropy": Shape(lambda x: 3.1 + 1.6 * torch.exp(-400 * x), flat, 0.02, level=3.1),
-    "noise that shrinks": Shape(lambda x: 0.5 + 1.8 * torch.exp(-6 * x), flat, 0.3, shrinks=True),
-    "heavy tails and single spikes": Shape(lambda x: 0.4 + 1.9 * torch.exp(-10 * x), warm_cosine, 0.15, spikes=1e-3, tails=True),
-    "means of ten steps": Shape(lambda x: 1.5 + 8 * (1 + 1e5 * x) ** -0.4, warm_cosine, 0.05, tails=True, every=10),
+    "power law": Shape(lambda x: 2.8 + 8 * (1 + 3e5 * x) ** -0.35, warm_cosine, 0.03, facts={"vocab_size": 50_000}),
+    "exponential": Shape(lambda x: 0.02 + 2.3 * torch.exp(-8 * x), flat, 0.3, facts={"num_classes": 10}),
+    "cosine restarts": Shape(restarted, restarts, 0.08, facts={"num_classes": 10, "label_smoothing": 0.01}),
+    "staircase": Shape(
+        lambda x: 0.2 + 0.6 * stairs(x) + 1.5 * torch.exp(-30 * x), stairs, 0.1, facts={"num_classes": 10, "entropy": 2.2}
+    ),
+    "plateau at entropy": Shape(lambda x: 3.1 + 1.6 * torch.exp(-400 * x), flat, 0.02, facts={"floor": 3.1, "vocab_size": 110}),
+    "noise that shrinks": Shape(
+        lambda x: 0.5 + 1.8 * torch.exp(-6 * x), flat, 0.3, shrinks=True, facts={"loss": "info_nce_loss", "batch_size": 10}
+    ),
+    "heavy tails and single spikes": Shape(
+        lambda x: 0.4 + 1.9 * torch.exp(-10 * x),
+        warm_cosine,
+        0.15,
+        spikes=1e-3,
+        tails=True,
+        facts={"loss": "triplet_margin_loss", "margin": 2.3},
+    ),
+    "means of ten steps": Shape(
+        lambda x: 1.5 + 8 * (1 + 1e5 * x) ** -0.4, warm_cosine, 0.05, tails=True, every=10, facts={"vocab_size": 13_000}
+    ),
 }
 
 
@@ -120,8 +133,7 @@ def simulated(name: str, seed: int, steps: int = STEPS) -> Run:
         curve("epoch", "epoch", points, 4 * at[points]),
         curve("eval/loss", "eval_loss", evals, 1.03 * clean[evals] * noise),
     )
-    levels = (Level("floor", shape.level, "floor"),) if shape.level else ()
-    return Run(f"{name} {seed}", series, Reading("live"), levels, {"max_steps": steps, "num_classes": 50_000})
+    return Run(f"{name} {seed}", series, Reading("live"), levels_of_facts(shape.facts), {"max_steps": steps, **shape.facts})
 
 
 def curve(name: str, kind: Kind, steps: Tensor, values: Tensor, every: int = 1) -> Series:
@@ -148,7 +160,7 @@ def alarms(run: Run, steps: int) -> tuple[dict[str, list[str]], float]:
     took = 0.0
     for evidence in looks(run, steps):
         start = time.process_time()
-        found, faults = examine(evidence, codes=CODES)
+        found, faults = examine(evidence)
         took = time.process_time() - start
         if faults:
             raise RuntimeError(f"{run.name}: {faults[0].where}: {faults[0].problem}")
@@ -227,7 +239,7 @@ def measured(runs: int, steps: int) -> dict[str, Any]:
         "runs": runs,
         "steps": steps,
         "looks_at_a_live_run": LIVE,
-        "rules": list(CODES),
+        "rules": [rule.code for rule in rules().values() if set(rule.phases) & {"during", "after"}],
         "shapes": list(SHAPES),
         "noise": "AR(1), rho 0, 0.5, 0.9, 0.98 in turn",
         "runs_with_a_false_alarm": {phase: dict(count) for phase, count in flagged.items()},
@@ -241,11 +253,11 @@ def seconds_for_a_million() -> dict[str, float]:
     """Each rule alone on a run of 10^6 points, and all of them; the better of two."""
     run = simulated("heavy tails and single spikes", 1, 1_000_000)
     evidence, taken = Evidence("after", run=run), dict[str, float]()
-    for code in (*CODES, None):
+    for code in (*CURVES, None):
         times = []
         for _ in range(2):
             start = time.process_time()
-            examine(evidence, codes=CODES if code is None else (code,))
+            examine(evidence, codes=None if code is None else (code,))
             times.append(time.process_time() - start)
         taken[code or "all"] = round(min(times), 3)
     return taken
@@ -258,7 +270,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=RESULTS)
     told = parser.parse_args()
     torch.set_num_threads(1)
-    importlib.import_module("losskit.doctor.finding").rules()
+    rules()
     used = {name: found for name, found in versions().items() if name in ("python", "torch", "losskit")}
     record = {"date": str(date.today()), "machine": machine("cpu"), "versions": used, **measured(told.runs, told.steps)}
     record["cpu_seconds_on_a_million_points"] = seconds_for_a_million()

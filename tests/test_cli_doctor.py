@@ -19,7 +19,6 @@ import torch
 
 from losskit.cli import doctor as verbs
 from losskit.cli import main
-from losskit.doctor import rules
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide" / "doctor.md"
 MAKE = """
@@ -182,7 +181,7 @@ def test_a_wrong_fact_or_event_is_wrong_use(
 def test_a_fact_that_makes_no_sense_names_no_level(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(log(tmp_path / "log.jsonl"))
     for fact in ("num_classes=many", "num_classes=-3", "num_classes=1e400", "num_classes=[[]]", "loss=<script>"):
-        assert main(["doctor", path, "--fact", fact, "--json", "-"]) in (0, 2), fact
+        assert main(["doctor", path, "--fact", fact, "--json", "-"]) in (0, 2, 3), fact
         assert CHANCE not in codes(capsys.readouterr().out), fact
 
 
@@ -271,26 +270,6 @@ def test_only_a_run_of_which_something_else_is_said_is_told_again() -> None:
 
 
 # ------------------------------------------------------------------ show
-
-
-@pytest.mark.parametrize("code", ["D101", "d403", "D901"])
-def test_show_prints_a_finding(code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", code]) == 0
-    printed = capsys.readouterr().out
-    for head in ("Cause", "Rule", "Silent when", "Fix", "Confirm", "Reference", "Example"):
-        assert head in printed
-    assert main(["show", code, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    rule = rules()[code.upper()]
-    assert (found["code"], found["severity"], found["summary"]) == (rule.code, rule.severity, rule.summary)
-
-
-def test_a_code_that_does_not_exist_names_its_family(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["show", "D199"]) == 2
-    assert "D101" in capsys.readouterr().err
-
-
-# ------------------------------------------------------------------ the guide
 
 
 def test_what_the_guide_prints_is_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,7 @@ def test_a_sum_that_nothing_divides_is_named():
         return F.cross_entropy(MODEL(X), Y, **more)
 
     finding = found(lambda: loss(reduction="sum"), wiring=sgd)["D119"]
-    assert (finding.severity, finding.hit.numbers) == ("warning", {"samples": 32, "slope": 1})
+    assert (finding.severity, finding.hit.numbers) == ("warning", {"samples": 32, "terms": 32, "slope": 1})
     assert found(lambda: loss(reduction="none").sum(), wiring=sgd)["D119"].hit.numbers["slope"] == 32
     assert found(lambda: loss(reduction="sum"), wiring=adam)["D119"].severity == "info"
     assert found(lambda: loss(reduction="sum"))["D119"].severity == "info"

@@ -251,3 +251,24 @@ def test_a_model_that_remembers_each_example_falls_in_stairs() -> None:
 
 def test_a_fall_within_epochs_is_no_staircase() -> None:
     assert found(run_of(noisy(learning()), series("epoch", "epoch", torch.arange(1000) / 250))) == []
+
+
+def test_a_growth_that_began_before_the_window_is_told_from_its_begin() -> None:
+    values = noisy(learning(), 0.01)
+    values[680:700] *= 1.5 ** torch.arange(20)
+    values[700:] = NAN
+    one = the("D501", run_of(values))
+    assert one.hit.numbers["before"] == pytest.approx(0.5, rel=0.02)
+    assert one.hit.step == 681  # 1.5 times the level; at 680 it is still there
+    assert one.hit.said.endswith("from step 681 on and is no number at step 700")
+    tops = examine(Evidence("after", run=run_of(values)), codes=("D501", "D502"))[0]
+    assert [top.code for top in tops] == ["D501"]
+
+
+def test_a_climb_ends_where_the_curve_is_and_is_left_after_its_low() -> None:
+    at = torch.arange(1000, dtype=torch.float64)
+    values = noisy(learning() + 0.02 * (at - 500).clamp(min=0), 0.005)
+    hit = the("D501", run_of(values)).hit
+    assert hit.numbers["now"] == pytest.approx(float(values[-1]), rel=0.02)
+    assert hit.step is not None
+    assert hit.numbers["low_step"] <= hit.step

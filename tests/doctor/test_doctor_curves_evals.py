@@ -53,6 +53,17 @@ def test_a_network_that_learns_noise_by_heart_overfits_from_its_best_evaluation_
     assert hit.numbers["train_now"] < hit.numbers["train_then"]
 
 
+def test_the_training_loss_beside_the_best_evaluation_is_that_of_its_time() -> None:
+    at = torch.arange(1000, dtype=torch.float64)
+    train = 2 * torch.exp(-at / 200) + 0.05
+    steps = torch.arange(0, 1000, 50)
+    hit = the("D601", run_of(train, series("val", "eval_loss", train[steps] + 0.002 * (steps - 300).abs(), steps))).hit
+    assert hit.step == 300
+    assert hit.numbers["train_then"] == pytest.approx(float(train[298]), abs=1e-9)  # the median of 296 to 300
+    assert hit.numbers["train_now"] == pytest.approx(float(train[948]), abs=1e-9)
+    assert f"is {hit.numbers['now']:.4g} over the last 3," in hit.said
+
+
 def test_a_network_with_enough_data_does_not_overfit() -> None:
     assert alarms(fitted(classes(0.0, 1000, 0), classes(0.0, 500, 1), steps=300)) == []
 

@@ -145,6 +145,17 @@ def test_no_checkpoint_is_written_of_weights_that_are_not_finite(tmp_path: Path)
     assert all(p.isfinite().all() for p in host.model.parameters())
 
 
+def test_no_checkpoint_is_written_at_the_end_of_an_epoch_that_spoilt_the_weights(tmp_path: Path) -> None:
+    from losskit.integrations.hf import MonitorCallback
+
+    host = trainer(tmp_path, MonitorCallback(sinks=()), bad=0, num_train_epochs=2, save_strategy="epoch")
+    host.train()
+    assert not list(tmp_path.glob("checkpoint-*"))
+    host = trainer(tmp_path, MonitorCallback(sinks=()), num_train_epochs=2, save_strategy="epoch")
+    host.train()
+    assert len(list(tmp_path.glob("checkpoint-*"))) == 2
+
+
 def test_a_label_that_the_trainer_s_model_refuses_is_explained(tmp_path: Path) -> None:
     from losskit.integrations.hf import MonitorCallback
 

@@ -145,7 +145,7 @@ def test_no_rule_fails_on_missing_sections_empty_batches_or_nan():
     ]
     for work in works:
         named = found(work, batch=(nan, torch.arange(4)), codes=MINE)
-        assert not any(one.severity == "error" and code != "D111" for code, one in named.items()), named
+        assert not any(one.severity == "error" for one in named.values()), named
     for phase in ("before", "during", "after"):
         assert examine(Evidence(phase), codes=MINE) == ((), ())
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import losskit
 from doctor_helpers_levels import called, entropy, kinds, level
+from losskit.doctor.after.logs.config import facts_from
 from losskit.doctor.evidence.calls import LossCall
 from losskit.doctor.levels import chance_of_call, constant_of_call, levels_of_call, levels_of_facts
 
@@ -142,14 +143,21 @@ def test_a_sigmoid_twice_has_its_plateau_where_it_is_seen() -> None:
     assert found.value == pytest.approx(float(F.binary_cross_entropy_with_logits(TENTH.double(), TENTH.double())))
 
 
-def test_labels_that_contradict_each_other_cost_their_entropy() -> None:
-    scores = torch.randn(12, 3).repeat(2, 1)
-    labels = torch.arange(12) % 3
-    other = torch.cat([labels, labels.where(torch.arange(12) > 3, (labels + 1) % 3)])  # 4 of 12 pairs disagree
-    found = level(levels_of_call(called(lambda: F.cross_entropy(scores, other))), "plateau")
-    assert found.value == pytest.approx(8 / 24 * math.log(2))
-    same = called(lambda: F.cross_entropy(scores, labels.repeat(2)))
-    assert "plateau" not in kinds(levels_of_call(same))
+def test_a_momentum_is_no_margin_and_a_letter_counts_beside_the_name_of_a_loss() -> None:
+    assert levels_of_facts({"m": 0.999}) == ()
+    assert levels_of_facts({"N": 64}) == ()
+    assert level(levels_of_facts({"loss": "triplet_margin_loss", "m": 0.2}), "chance").value == pytest.approx(0.2)
+    assert level(levels_of_facts({"loss": "info_nce_loss", "N": 64}), "chance").value == pytest.approx(math.log(64))
+    assert facts_from({"m": 0.999, "gamma": 0.1, "entropy": 0.01, "C": 3}) == {}
+
+
+def test_a_softmax_of_an_attention_further_up_is_no_softmax_twice() -> None:
+    weights = torch.randn(6, 4, requires_grad=True).softmax(-1)
+    mixed = weights @ torch.rand(4, 3)
+    rows = mixed / mixed.sum(1, keepdim=True)  # they sum to 1, and no softmax is next to them
+    assert "plateau" not in kinds(levels_of_call(called(lambda: F.cross_entropy(rows, torch.arange(6) % 3))))
+    twice = called(lambda: F.cross_entropy(torch.randn(6, 3, requires_grad=True).softmax(1), torch.arange(6) % 3))
+    assert level(levels_of_call(twice), "plateau").value == pytest.approx(math.log(math.e + 2) - 1)
 
 
 def test_a_call_that_raised_or_is_of_no_known_loss_has_no_levels() -> None:

@@ -183,7 +183,7 @@ def test_a_config_of_weights_and_biases_has_its_values_a_line_below(tmp_path: Pa
 def test_a_curve_may_be_named_as_the_loss(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("".join(f'{{"step": {i}, "elbo": {i}}}\n' for i in range(5)))
-    assert "no loss among 1 curves (elbo)" in problem(path)
+    assert "no loss among 1 curve (elbo)" in problem(path)
     [case] = diagnose(path, refs={"train_loss": "elbo"}).cases
     assert case.problem == ""
     assert case.run is not None

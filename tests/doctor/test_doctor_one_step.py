@@ -10,7 +10,7 @@ from losskit.doctor.evidence import Evidence, Settings
 from losskit.doctor.evidence.calls import LossCall
 from losskit.doctor.evidence.precision import Precision
 from losskit.doctor.evidence.probes import Look, Probes
-from losskit.doctor.evidence.wiring import Parameter
+from losskit.doctor.evidence.wiring import Parameter, Wiring
 from losskit.doctor.examine import examine
 
 CODES = ("D220", "D306", "D307")
@@ -62,8 +62,13 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_goes_down(name):
-    model = perceptron()
-    assert not checked(model, points(), F.cross_entropy, OPTIMIZERS[name](model.parameters()))
+    model, (x, y) = perceptron(), points()
+    adam = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(15):  # now larger weights are better ones, and decay pulls against the gradient
+        adam.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        adam.step()
+    assert not checked(model, (x, y), F.cross_entropy, OPTIMIZERS[name](model.parameters()))
 
 
 def test_an_optimizer_in_the_middle_of_its_run_goes_down():
@@ -97,6 +102,8 @@ def test_minus_a_cross_entropy_climbs(reduction):
 def test_a_minus_that_maximize_takes_back_is_silent():
     model = perceptron()
     assert not checked(model, points(), lambda out, y: -F.cross_entropy(out, y), sgd(model, maximize=True))
+    call = LossCall("cross_entropy", "torch", {}, {}, torch.tensor(2.0), slope=-1.0)
+    assert not asked("before", calls=(call,), total=-2.0, wiring=Wiring((), True, maximize=True))  # no step was made
 
 
 def test_a_reward_that_is_maximized_is_silent():

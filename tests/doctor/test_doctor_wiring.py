@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from losskit.doctor import check
 from losskit.doctor.evidence import Evidence, Settings
-from losskit.doctor.evidence.probes import Probes
+from losskit.doctor.evidence.probes import Look, Probes
 from losskit.doctor.evidence.wiring import Wiring
 from losskit.doctor.examine import examine
 
@@ -209,6 +209,7 @@ def loop(optimizer, order):
     [
         ("zero_grad backward step", None),
         ("backward step zero_grad", None),
+        ("zero_grad backward backward step", None),
         ("backward step", "D206"),
         ("backward zero_grad step", "D207"),
     ],
@@ -224,9 +225,9 @@ def test_the_order_of_backward_zero_grad_and_step(order, code):
 def test_accumulation_that_is_declared_is_silent():
     model = perceptron()
     assert not checked(model, points(), step=loop(sgd(model), "backward step"), accumulate=4)
-    probes = Probes(steps=40, grads_before=4)
+    probes = Probes(tuple(Look(step) for step in range(0, 40, 4)), steps=40, grads_before=4)
     assert not asked(probes=probes, settings=Settings(accumulate=2))
-    assert asked(probes=probes)["D206"].hit.numbers == {"times": 4, "steps": 40}
+    assert asked(probes=probes)["D206"].hit.numbers == {"times": 4, "looks": 10, "steps": 40}
 
 
 def test_a_loop_that_clears_once_is_silent_and_one_that_always_does_is_not():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = ["Watcher", "watched", "watching"]
@@ -13,31 +15,38 @@ __all__ = ["Watcher", "watched", "watching"]
 Watcher = Callable[[str, Mapping[str, Any], Callable[[], Tensor]], Tensor]
 """``watcher(name, arguments, call)`` returns what ``call()`` returns; it is called before the arguments are checked."""
 
-_watcher: Watcher | None = None
+_standing: dict[int, list[Watcher]] = {}
+"""By thread, the innermost last; a plain dict, since compiled code must not meet a thread-local."""
+_inside: set[int] = set()
+"""Threads in which a watcher is at work."""
 
 
 @contextmanager
 def watching(watcher: Watcher) -> Generator[None, None, None]:
-    """Let ``watcher`` stand around every loss that is called in the block, instead of any other.
+    """Let ``watcher`` stand around every loss that this thread calls in the block, instead of any other.
 
-    Not thread-safe: there is one place for the whole process.
+    Blocks may end in any order: the watchers of the others stay.
     """
-    global _watcher
-    before, _watcher = _watcher, watcher
+    thread = get_ident()
+    _standing.setdefault(thread, []).append(watcher)
     try:
         yield
     finally:
-        _watcher = before
+        _standing[thread].remove(watcher)
+        if not _standing[thread]:
+            del _standing[thread]
 
 
 def watched(name: str, arguments: Mapping[str, Any], call: Callable[[], Tensor]) -> Tensor:
-    """Call, with whoever looks on; what is called inside of that is not looked at again."""
-    global _watcher
-    watcher = _watcher
-    if watcher is None:
+    """Call, with whoever looks on; what is called inside of that is not looked at again, and compiled code never."""
+    if torch.compiler.is_compiling() or not _standing:
         return call()
-    _watcher = None  # a loss that is made of another is one loss
+    thread = get_ident()
+    watchers = _standing.get(thread)
+    if not watchers or thread in _inside:
+        return call()
+    _inside.add(thread)  # a loss that is made of another is one loss
     try:
-        return watcher(name, arguments, call)
+        return watchers[-1](name, arguments, call)
     finally:
-        _watcher = watcher
+        _inside.discard(thread)

@@ -135,18 +135,33 @@ def examined(patient: Patient, seed: int = 0) -> Seen:
     return Seen(said, log, run.steps, losses, held, levels)
 
 
+class _Notes:
+    """A sink that is told what is only worth knowing, too."""
+
+    everything = True
+
+    def __init__(self, said: list[Said], losses: list[float]) -> None:
+        self.said, self.losses = said, losses
+
+    def __call__(self, one: Finding) -> None:
+        self.said.append(Said(one, len(self.losses)))
+
+
 def _trained(run: Training, said: list[Said]) -> tuple[list[float], dict[int, float], tuple[Level, ...]]:
     losses, held = list[float](), dict[int, float]()
     step = Step(run.model, run.loss_fn, run.loss)
     schedule = None if run.rate is None else torch.optim.lr_scheduler.LambdaLR(run.optimizer, run.rate)
     facts = {"max_steps": run.steps, **run.facts}
 
-    def tell(one: Finding) -> None:
-        said.append(Said(one, len(losses)))
-
-    tell.everything = True  # type: ignore[attr-defined]  # how a sink asks for what is only worth knowing
     with Monitor(
-        run.model, run.optimizer, run.loss_fn, step=run.loss, every=EVERY, sinks=[tell], facts=facts, from_scratch=True
+        run.model,
+        run.optimizer,
+        run.loss_fn,
+        step=run.loss,
+        every=EVERY,
+        sinks=[_Notes(said, losses)],
+        facts=facts,
+        from_scratch=True,
     ) as monitor:
         for i in range(run.steps):
             batch = run.batch(i)

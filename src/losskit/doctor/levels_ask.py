@@ -24,24 +24,6 @@ ROWS_A_PART = 4  # fewer say nothing about their spread
 MOST_COLUMNS = 32  # above, an image rather than a handful of outputs: one constant for all
 TRUSTED = 0.03  # relative standard error; the test for a run at a level allows 2 % of its own
 
-# where every score is the same it does not matter how they are scaled, what a row weighs and how its target is smoothed
-_SCALES = frozenset({"temperature", "logit_scale", "normalize", "softcap", "label_smoothing", "weight"})
-_ALIKE = {
-    "cross_entropy": _SCALES,
-    "linear_cross_entropy": _SCALES,
-    "focal_loss": _SCALES,
-    "linear_focal_loss": _SCALES,
-    "poly_loss": _SCALES,
-    "generalized_cross_entropy": _SCALES,
-    "info_nce_loss": _SCALES,
-    "clip_loss": _SCALES,
-    "siglip_loss": _SCALES,
-    "nt_xent_loss": _SCALES,
-    "supervised_contrastive_loss": _SCALES | {"average"},
-    "multiple_negatives_ranking_loss": _SCALES,
-    "proxy_nca_loss": _SCALES,
-}
-
 
 @functools.cache
 def cards() -> Mapping[str, Card]:
@@ -91,8 +73,7 @@ def _ask(known: Known, level: Ask, data: Tensor | None) -> float | None:
     if compute is None:
         return None
     more = known.of_data(data) if known.of_data is not None and data is not None and data.numel() else {}
-    without = _ALIKE.get(known.card, frozenset()) if level == "chance" else frozenset[str]()
-    takes = (set(card.options) | set(inspect.signature(compute).parameters)) - without
+    takes = set(card.options) | set(inspect.signature(compute).parameters)
     facts = {k: v for k, v in {**known.facts, **more}.items() if k in takes}
     try:
         value = getattr(reference(known.card, **facts), level)

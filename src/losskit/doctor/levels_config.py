@@ -13,21 +13,33 @@ from torch import Tensor
 
 from .levels_ask import Known, cards
 
-__all__ = ["card_named", "known_of_facts", "number", "tidy"]
+__all__ = ["NAMES", "card_named", "known_of_facts", "number", "tidy"]
 
-# what a fact is called, and what others call it
-ALIASES = {
-    "num_classes": ("num_labels", "n_classes", "classes", "C", "nb_classes", "n_labels"),
-    "vocab_size": ("V", "n_vocab", "padded_vocab_size", "vocabulary_size"),
-    "batch_size": ("N", "train_batch_size", "per_device_train_batch_size"),
-    "label_smoothing": ("label_smoothing_factor", "smoothing"),
-    "margin": ("m",),
-    "prior": ("class_frequencies", "class_counts", "priors"),
-    "entropy": ("prior_entropy", "unigram_entropy"),
-    "variance": ("target_variance", "var_y", "var"),
-    "loss": ("loss_fn", "criterion", "loss_type", "loss_function", "objective"),
-    "accumulate": ("gradient_accumulation_steps", "accumulate_grad_batches", "grad_accum", "accumulation_steps"),
+# what a fact is called, and what others call it, the surest first
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "num_classes": ("num_classes", "num_labels", "n_classes", "nclasses", "nb_classes", "n_labels", "num_class"),
+    "vocab_size": ("vocab_size", "n_vocab", "padded_vocab_size", "vocabulary_size"),
+    "label_smoothing": ("label_smoothing", "label_smoothing_factor", "smoothing"),
+    "margin": ("margin", "triplet_margin"),
+    "gamma": ("gamma", "focal_gamma"),
+    "temperature": ("temperature",),
+    "batch_size": ("per_device_train_batch_size", "train_batch_size", "batch_size", "micro_batch_size"),
+    "accumulate": (
+        *("accumulate", "gradient_accumulation_steps", "accumulate_grad_batches", "grad_accum_steps", "grad_accum"),
+        "accumulation_steps",
+    ),
+    "max_steps": ("max_steps", "max_iters", "train_iters", "total_steps", "num_training_steps", "max_train_steps"),
+    "warmup_steps": ("warmup_steps", "warmup_iters", "num_warmup_steps", "lr_warmup_iters"),
+    "logging_steps": ("logging_steps",),
+    "learning_rate": ("learning_rate", "lr"),
+    "prior": ("prior", "priors", "class_counts", "class_frequencies"),
+    "entropy": ("entropy", "unigram_entropy", "prior_entropy"),
+    "variance": ("variance", "target_variance", "var_y"),
+    "loss": ("loss", "criterion", "loss_fn", "loss_name", "loss_type", "loss_function"),
 }
+# as formulas have it, of a user and not of a config; the second ones where a loss is named as well: "m" may be a momentum
+_LETTERS = {"num_classes": ("C", "classes"), "vocab_size": ("V",)}
+_OF_A_LOSS = {"batch_size": ("N",), "margin": ("m",), "variance": ("var",)}
 _SHORT = {
     "ce": "cross_entropy",
     "nll": "cross_entropy",
@@ -80,8 +92,9 @@ def number(value: object) -> float | None:
 def tidy(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Facts under their names here; numbers as numbers, counts as whole ones, what makes no sense left out."""
     found = dict(facts)
-    for name, others in ALIASES.items():
-        for other in others:
+    given = any(facts.get(name) is not None for name in NAMES["loss"])
+    for name, others in NAMES.items():
+        for other in (*others, *_LETTERS.get(name, ()), *(_OF_A_LOSS.get(name, ()) if given else ())):
             if found.get(name) is None and facts.get(other) is not None:
                 found[name] = facts[other]
     if found.get("num_classes") is None and isinstance(found.get("id2label"), Mapping):

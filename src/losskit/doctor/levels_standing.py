@@ -6,23 +6,24 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
 
+from .after.logs.names import place_in_kind, words
 from .evidence import Evidence
 from .evidence.calls import Level
 from .evidence.run import Run, Series
 from .finding import Hit, Severity
 from .levels import levels_of_facts
+from .levels_config import number
 from .levels_words import FOR_THESE
 from .statistics.level import Standing, stands_at
 from .statistics.noise import noise
 from .statistics.slope import slope
 from .statistics.warmup import steady_from
 
-__all__ = ["Stuck", "hit_of", "levels_of_run", "loss_of_run", "stuck"]
+__all__ = ["AGAINST", "Stuck", "hit_of", "levels_of_run", "loss_of_run", "stuck"]
 
 OWNERS = ("D606", "D702", "D703", "D804")  # findings with a special name for a level; every other one is D403's
 LIVE_STEPS = 200  # of a run that goes on: fresh models may wait as long before they begin to learn
@@ -33,9 +34,16 @@ A_LITTLE = 0.003  # surely below chance by more than this: it has learned someth
 NEAR = 0.06  # no test is made of levels that are further from the last quarter's median
 WAY = 0.03  # block medians within this of the level are part of the same standstill
 BLOCKS = 50
+_KEPT = "_stuck"
+PADDED = 0.01  # the logits of a padded vocabulary are a few more than its tokens
+# in the name of the part of a total that is a cross-entropy
+CLASSES = frozenset(
+    {"cls", "class", "classes", "classification", "classifier", "ce", "xent", "nll", "lm", "mlm", "seg", "crossentropy"}
+)
+PART, WHOLE = 0.02, 0.98  # of the total: a loss below is not worth a thought, one above is the total once more
 LONG = 20_000  # points, above which a curve is read as the means of neighbours: the test looks at 40 blocks anyway
 # losses of two networks against each other rest at ln 2 when all is well
-_AGAINST = re.compile(r"(^|[^a-z])(d|g|dis|disc|gen|gan|adv|critic|discriminator|generator|adversarial)([^a-z]|$)")
+AGAINST = re.compile(r"(^|[^a-z])(d|g|dis|disc|gen|gan|adv|critic|discriminator|generator|adversarial)([^a-z]|$)")
 
 
 @dataclass(frozen=True)
@@ -56,15 +64,13 @@ class Stuck:
     """Three standard errors of the window's median."""
 
 
-_last: tuple[ReferenceType[Evidence], Stuck | None] | None = None  # six rules ask the same of one evidence
-
-
 def stuck(evidence: Evidence) -> Stuck | None:
     """The nearest level at which the training loss stands; None for a loss that moves, or that may rightly stand."""
-    global _last
-    if _last is None or _last[0]() is not evidence:
-        _last = ref(evidence), _stuck(evidence)
-    return _last[1]
+    kept = vars(evidence)  # six rules ask the same of one evidence
+    if _KEPT not in kept:
+        kept[_KEPT] = _stuck(evidence)
+    found: Stuck | None = kept[_KEPT]
+    return found
 
 
 def _stuck(evidence: Evidence) -> Stuck | None:
@@ -72,7 +78,8 @@ def _stuck(evidence: Evidence) -> Stuck | None:
     if run is None or settings.objective == "adversarial":
         return None
     series = loss_of_run(run)
-    if series is None or _AGAINST.search(series.name.lower()):
+    series = None if series is None else _of_classes(run, series)
+    if series is None or AGAINST.search(series.name.lower()):
         return None
     begin = steady_from(run)
     kept = series.steps >= begin
@@ -114,6 +121,27 @@ def loss_of_run(run: Run) -> Series | None:
     return None if other is None else Series(other.name, "train_loss", other.steps, other.values.log(), other.every, other.walls)
 
 
+def _of_classes(run: Run, main: Series) -> Series | None:
+    """The loss that levels are those of: where a total has parts, the one of classes; None if none is called so."""
+    if main.kind != "train_loss" or _says_classes(main.name):
+        return main
+    whole, is_part = _tail(main), place_in_kind(main.name, 0)[1] > 0
+    others = [one for one in run.of("train_loss") if one is not main and place_in_kind(one.name, 0)[1] > 0]
+    parts = [o for o in others if PART < _tail(o) / whole < WHOLE or (is_part and _tail(o) * WHOLE > whole)]
+    return main if not parts else next((one for one in parts if _says_classes(one.name)), None)
+
+
+def _says_classes(name: str) -> bool:
+    said = set(words(name))
+    return bool(said & CLASSES) or {"cross", "entropy"} <= said
+
+
+def _tail(series: Series) -> float:
+    values = series.values[-max(20, len(series) // 4) :]
+    values = values[torch.isfinite(values)]
+    return float(values.abs().median()) or math.nan if values.numel() else math.nan
+
+
 def levels_of_run(run: Run) -> tuple[Level, ...]:
     """Those of its calls, with what facts add to a batch: frequencies and floors; otherwise those of its facts."""
     told = levels_of_facts(run.facts)
@@ -142,8 +170,8 @@ def _nearest(values: Tensor, levels: Sequence[Level], every: int) -> tuple[Level
 
 
 def _lasting(level: Level) -> bool:
-    """Whether it is one of the whole run: the floor of a batch, and what its labels contradict, is not."""
-    return not level.name.endswith(FOR_THESE) and not (level.kind == "plateau" and not level.code)
+    """Whether it is one of the whole run: the floor of a batch is not."""
+    return not level.name.endswith(FOR_THESE)
 
 
 def _excused(finite: Tensor, level: Level, standing: Standing) -> bool:
@@ -177,7 +205,11 @@ def _owner(level: Level, evidence: Evidence) -> str:
         return "D404"
     if level.code in OWNERS:
         return level.code
-    is_tokens = evidence.settings.task == "language" or (evidence.run is not None and "vocab_size" in evidence.run.facts)
+    size = number(evidence.run.facts.get("vocab_size")) if evidence.run is not None else None
+    if size is None or size <= 1:
+        is_tokens = evidence.settings.task == "language"
+    else:
+        is_tokens = abs(level.value - math.log(size)) < PADDED * level.value
     return "D804" if level.kind == "chance" and is_tokens else "D403"
 
 

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from .evidence.calls import LossCall
-from .levels_ask import ask
+from .levels_ask import ask, cards
 from .levels_own import known_of_call
 
-__all__ = ["Start", "start_of"]
+__all__ = ["ERRORS", "Start", "start_of", "starts_high"]
+
+ABOVE = 0.5  # of chance: fresh heads with scores of standard deviation 1 are 0.2 to 0.5 nats above it
+ABOVE_UNSAID = 2.0  # of chance, where nobody said that the model is fresh: three times the loss of one that knows nothing
+ERRORS = 6.0  # standard errors over the samples of the batch
 
 # losses of scores that a fresh model gives no preference among
 _GUESSES = frozenset(
@@ -32,14 +36,27 @@ class Start:
     """What the reduction makes of a mean: already taken out of mean and chance."""
 
 
-def start_of(call: LossCall) -> Start | None:
-    """None for a loss without a chance level, for in-batch candidates, a part that is cut off, and a call that failed."""
+def starts_high(start: Start, from_scratch: bool | None) -> bool:
+    """Whether a model begins far above one that knows nothing: by half of it, or by twice where nobody said that it is fresh."""
+    above = start.mean - start.chance
+    share = ABOVE if from_scratch else ABOVE_UNSAID
+    return math.isfinite(above) and above > max(share * start.chance, ERRORS * start.error)
+
+
+def start_of(call: LossCall, *, values: bool = False) -> Start | None:
+    """None for a loss without a chance level, for in-batch candidates, a part that is cut off, and a call that failed.
+
+    ``values``: for a regression the loss of the best constant stands for chance.
+    """
     if call.error or call.value is None or call.slope == 0:
         return None
     known = known_of_call(call)
-    if known is None or known.card not in _GUESSES or known.candidates or not known.scale > 0:
+    if known is None or known.candidates or not known.scale > 0:
         return None
-    chance = ask(known, "chance")
+    constant = values and cards()[known.card].task == "regression"
+    if known.card not in _GUESSES and not constant:
+        return None
+    chance = ask(known, "constant" if constant else "chance")
     if not chance or chance <= 0:
         return None
     each = _each(call)

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .before.labels import class_dim
 from .evidence.calls import LossCall
 from .levels_ask import Known, cards
 
-__all__ = ["NAMESAKES", "NONNEGATIVE", "class_axis", "is_own_place", "known_of_torch", "valid_targets"]
+__all__ = ["NAMESAKES", "NONNEGATIVE", "is_own_place", "known_of_torch", "valid_targets"]
 
 VOCABULARY = 20_000  # classes from which on they are taken for tokens
 MOST = 1 << 20  # numbers that are looked at for a level
@@ -53,13 +54,6 @@ def known_of_torch(call: LossCall) -> Known | None:
     return replace(found, scale=_scale(call))
 
 
-def class_axis(call: LossCall) -> int:
-    """The axis of the classes of "input"."""
-    if call.home == "losskit":
-        return int(call.options.get("class_dim", -1))
-    return 1 if call.tensors["input"].dim() > 1 else 0
-
-
 def valid_targets(call: LossCall) -> Tensor:
     """The class indices that count, flat."""
     target = call.tensors["target"].flatten()
@@ -73,7 +67,7 @@ def _alone(call: LossCall) -> Known:
 
 def _classes(call: LossCall) -> Known:
     input, target, weight = call.tensors["input"], call.tensors["target"], call.tensors.get("weight")
-    axis, smoothing = class_axis(call), call.options.get("label_smoothing", 0.0)
+    axis, smoothing = class_dim(call), call.options.get("label_smoothing", 0.0)
     classes = input.shape[axis]
     facts = {"num_classes": _open(input, axis), "label_smoothing": smoothing}
     if target.is_floating_point():
@@ -166,9 +160,9 @@ def _scale(call: LossCall) -> float:
         if reduction != "sum":
             return 1.0
         if target is None or target.is_floating_point():
-            return first.numel() / first.shape[class_axis(call)]
+            return first.numel() / first.shape[class_dim(call)]
         index = valid_targets(call)
-        inside = index[(index >= 0) & (index < first.shape[class_axis(call)])]
+        inside = index[(index >= 0) & (index < first.shape[class_dim(call)])]
         return float(inside.numel() if weight is None else weight.double()[inside].sum())
     rows = first.shape[0] if first.dim() > 1 and ("anchor" in tensors or "input1" in tensors) else first.numel()
     counts = float(rows) if reduction == "sum" else 1.0

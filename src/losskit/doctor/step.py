@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +34,23 @@ class Step:
         if self.step is not None:
             return _one_number(self.step(model, batch), "step(model, batch)")
         if self.loss_fn is None:
-            return _one_number(_loss_of(_called(model, batch)), "the model")
-        if isinstance(batch, (Mapping, Tensor)) or len(batch) < 2:
+            if batch is None or isinstance(batch, Iterator):
+                raise TypeError(f'"batch" is {_kind(batch)}, expected one batch: give next(iter(loader))')
+            return _one_number(_loss_of(_explained(lambda: _called(model, batch), batch, "loss_fn=...")), "the model")
+        if not isinstance(batch, Sequence) or isinstance(batch, (str, bytes)) or len(batch) < 2:
             raise TypeError(f'"batch" is {_kind(batch)}, expected (input, target) for loss_fn(model(input), target): {_REMEDY}')
-        return _one_number(self.loss_fn(model(*batch[:-1]), batch[-1]), "loss_fn(model(input), target)")
+        output = _explained(lambda: model(*batch[:-1]), batch[:-1], "one batch (input, target)")
+        return _one_number(self.loss_fn(output, batch[-1]), "loss_fn(model(input), target)")
+
+
+def _explained(call: Callable[[], Any], entries: Any, give: str) -> Any:
+    """What the call returns; a model that takes fewer arguments than the batch has entries says so in torch's words alone."""
+    try:
+        return call()
+    except TypeError as problem:
+        if isinstance(entries, (list, tuple)) and "positional argument" in str(problem):
+            raise TypeError(f'{problem}: the model was called with {len(entries)} entries of "batch": give {give}') from problem
+        raise
 
 
 def _called(model: nn.Module, batch: Any) -> Any:
@@ -59,7 +72,8 @@ def _one_number(value: Any, whose: str) -> Tensor:
         value = _loss_of(value)
     if not isinstance(value, Tensor) or value.numel() != 1:
         got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else _kind(value)
-        raise TypeError(f"{whose} returned {got}, expected the loss, a tensor of one element: {_REMEDY}")
+        remedy = f"give loss_fn=..., or {_REMEDY}" if whose == "the model" else _REMEDY
+        raise TypeError(f"{whose} returned {got}, expected the loss, a tensor of one element: {remedy}")
     return value
 
 

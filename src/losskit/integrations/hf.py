@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import wraps
 from typing import Any
 
 from torch import Tensor, is_grad_enabled, nn
@@ -21,6 +22,9 @@ except ImportError as problem:
 
 __all__ = ["MonitorCallback"]
 
+_LOOP = "_inner_training_loop"  # the part of train() that a trainer runs anew when memory was short
+_OURS = "_closes_a_monitor"
+
 
 class MonitorCallback(TrainerCallback):
     """A :class:`losskit.doctor.Monitor` of a Trainer's run, with the loss as the model returns it.
@@ -28,14 +32,15 @@ class MonitorCallback(TrainerCallback):
     What a Trainer logs is not that loss: ``logging_nan_inf_filter`` (on by default) puts the running average in the place of
     losses that are not finite. This callback takes the loss where the model is called; for a Trainer that computes it elsewhere
     (``compute_loss_func``, label smoothing, its own ``compute_loss``) call ``attach(trainer)``. A checkpoint whose weights
-    are not finite is not written.
+    are not finite is not written, be it due at a step or at the end of an epoch.
 
     Args:
         options: of :class:`losskit.doctor.Monitor`, e.g. ``sinks=["terminal", "doctor.jsonl"], on_nonfinite="skip"``.
     Raises:     ImportError without transformers; what Monitor raises.
     Example:
         callback = MonitorCallback()
-        Trainer(model, args, train_dataset=data, callbacks=[callback]).train()
+        with callback:  # takes the hooks away if train() raises; so does attach(trainer)
+            Trainer(model, args, train_dataset=data, callbacks=[callback]).train()
         print(callback.report())
     """
 
@@ -44,7 +49,7 @@ class MonitorCallback(TrainerCallback):
         self.monitor: Monitor | None = None
         self._handles: list[RemovableHandle] = []
         self._losses: list[Tensor] = []
-        self._adds_up = False
+        self._adds_up, self._ranks = False, 1
         self._tell: Callable[[Tensor], None] = lambda _: None
         self._trainer: Trainer | None = None
         self._compute_loss: Callable[..., Any] | None = None
@@ -52,9 +57,33 @@ class MonitorCallback(TrainerCallback):
         self._warned = False
 
     def attach(self, trainer: Trainer) -> Self:
-        """Take the loss from ``trainer.compute_loss`` rather than from the model's output."""
+        """Take the loss from ``trainer.compute_loss`` rather than from the model's output, and close if ``train()`` raises."""
         self._trainer = trainer
+        inner = getattr(trainer, _LOOP, None)
+        if inner is not None and not hasattr(inner, _OURS):
+            vars(trainer)[_LOOP] = self._closing(inner)
         return self
+
+    def close(self) -> None:
+        """Take all hooks away, in case ``train()`` has raised: a callback is not told of that."""
+        self._close(finished=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
+    def _closing(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(inner)
+        def _inner_training_loop(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self.close()  # nothing is left to close where it has come to its end
+
+        setattr(_inner_training_loop, _OURS, True)
+        return _inner_training_loop
 
     def report(self) -> Report:
         """What was found; of an empty run before training."""
@@ -80,6 +109,7 @@ class MonitorCallback(TrainerCallback):
             options.setdefault("looks", not own)  # a compute_loss of the user's own may count or log
         self.monitor = Monitor(model, optimizer, **options)
         self.monitor.open()
+        self._ranks = args.world_size if args.average_tokens_across_devices else 1
         if trainer is None:
             self._handles = [
                 model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
@@ -109,6 +139,10 @@ class MonitorCallback(TrainerCallback):
             control.should_save = False
 
     @override
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.on_step_end(args, state, control, **kwargs)
+
+    @override
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         loss = (kwargs.get("metrics") or {}).get("eval_loss")
         if loss is not None and self.monitor is not None:
@@ -122,6 +156,7 @@ class MonitorCallback(TrainerCallback):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._stack.close()
         if self._trainer is not None and self._compute_loss is not None:
             del vars(self._trainer)["compute_loss"]  # the class's own is there again
             self._compute_loss = None
@@ -141,7 +176,8 @@ class MonitorCallback(TrainerCallback):
         if model.training and is_grad_enabled() and loss is not None:
             self._adds_up = kwargs.get("num_items_in_batch") is not None
             self.monitor.saw({name: value for name, value in kwargs.items() if name != "num_items_in_batch"})
-            self._losses.append(loss.detach())
+            # a share of the tokens of all ranks, which the Trainer multiplies later
+            self._losses.append(loss.detach() * (self._ranks if self._adds_up else 1))
             self._tell(loss)
         self._stack.close()
 

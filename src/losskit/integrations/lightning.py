@@ -25,7 +25,10 @@ class MonitorCallback(Callback):
 
     Lightning divides the loss by ``accumulate_grad_batches`` before its hooks see it; here it is multiplied again. A sick
     batch is run once more through ``training_step`` with ``self.log`` switched off; healthy batches are not, since a training
-    step may count or log. With several optimizers the first one is watched.
+    step may count or log: give ``looks=True`` if yours does neither. With several optimizers the first one is watched.
+
+    No checkpoint is left out, since Lightning deletes the one before it either way: one whose weights are not finite has the
+    entry "losskit: weights are not finite". ``on_nonfinite="skip"`` and "raise" keep the weights finite.
 
     Args:
         monitored: the logged value that is the validation loss; otherwise the first whose name has "val" and "loss" in it.

@@ -66,7 +66,8 @@ def _siglip_paper(
     return each.sum(1).reshape(query.shape[:-1])
 
 
-def _clip_chance(batch_size: int) -> float:
+def _clip_chance(batch_size: int, logit_scale: object = None, normalize: bool = True) -> float:
+    """Of embeddings that are all the same, at any temperature."""
     return math.log(batch_size)
 
 
@@ -133,7 +134,8 @@ class CLIPLoss(Loss, function=clip_loss):
     group: dist.ProcessGroup | None = None
 
 
-def _siglip_chance(batch_size: int, logit_bias: float = -10.0) -> float:
+def _siglip_chance(batch_size: int, logit_bias: float = -10.0, logit_scale: object = None, normalize: bool = True) -> float:
+    """Of embeddings that are at right angles to each other: of those alone the scale does not matter."""
     return math.log1p(math.exp(-logit_bias)) + (batch_size - 1) * math.log1p(math.exp(logit_bias))
 
 

@@ -31,8 +31,9 @@ def _paper(
     return (weights * wanted * (lse[..., None] - input.double())).sum(-1) + z_loss * lse**2
 
 
-def _chance(num_classes: int) -> float:
-    return math.log(num_classes)
+def _chance(num_classes: int, label_smoothing: float = 0.0, weight: object = None) -> float:
+    """Smoothing moves the target among equal costs; with weights too, those of the other classes are not divided out."""
+    return math.nan if label_smoothing and weight is not None else math.log(num_classes)
 
 
 def _floor(num_classes: int = 2, label_smoothing: float = 0.0) -> float:

@@ -43,7 +43,8 @@ def _binary_paper(input: Tensor, target: Tensor, *, gamma: float = 2.0, alpha: f
     return balance * wrong**gamma * -(t * p.log() + (1 - t) * q.log())
 
 
-def _chance(num_classes: int, gamma: float = 2.0) -> float:
+def _chance(num_classes: int, gamma: float = 2.0, weight: object = None) -> float:
+    """Of equal scores, whatever they are multiplied by and whatever a row weighs."""
     return float((1 - 1 / num_classes) ** gamma * math.log(num_classes))
 
 

@@ -101,7 +101,10 @@ def paper(
     return torch.where(rest == 0, 0, value).reshape(query.shape[:-1])  # nobody to lose against
 
 
-def _chance(batch_size: int, directions: str = "one", decoupled: bool = False) -> float:
+def _chance(
+    batch_size: int, directions: str = "one", decoupled: bool = False, temperature: object = None, normalize: bool = True
+) -> float:
+    """Of embeddings that are all the same, at any temperature."""
     others = (batch_size - 1) * (4 if directions == "joint" else 1)
     return math.log(others + (not decoupled))
 

@@ -46,8 +46,11 @@ def _paper(
     return (wanted * (lse[..., None] - scores)).sum(-1) + z_loss * lse**2
 
 
-def _chance(num_classes: int) -> float:
-    return math.log(num_classes)
+def _chance(
+    num_classes: int, label_smoothing: float = 0.0, weight: object = None, softcap: object = None, logit_scale: object = None
+) -> float:
+    """As for cross_entropy; it does not matter how equal scores are scaled."""
+    return math.nan if label_smoothing and weight is not None else math.log(num_classes)
 
 
 @loss(

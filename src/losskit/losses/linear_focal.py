@@ -42,7 +42,10 @@ def _paper(
     return others**gamma * nll * (1 if weight is None else weight.double()[target])
 
 
-def _chance(num_classes: int, gamma: float = 2.0) -> float:
+def _chance(
+    num_classes: int, gamma: float = 2.0, weight: object = None, softcap: object = None, logit_scale: object = None
+) -> float:
+    """Of equal scores, whatever they are multiplied by and whatever a row weighs."""
     return float((1 - 1 / num_classes) ** gamma * math.log(num_classes))
 
 

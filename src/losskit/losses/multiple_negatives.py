@@ -25,7 +25,8 @@ def _paper(query: Tensor, key: Tensor, *, negatives: Tensor | None = None, tempe
     return paper(query, key, negatives=pool, temperature=temperature, **options)
 
 
-def _chance(batch_size: int, directions: str = "one") -> float:
+def _chance(batch_size: int, directions: str = "one", temperature: object = None, normalize: bool = True) -> float:
+    """Of embeddings that are all the same, at any temperature."""
     return math.log(1 + (batch_size - 1) * (4 if directions == "joint" else 1))
 
 

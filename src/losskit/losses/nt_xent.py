@@ -34,7 +34,8 @@ def _paper(query: Tensor, key: Tensor, *, temperature: float = 0.1, ids: Tensor 
     return ((each[:n] + each[n:]) / 2).reshape(query.shape[:-1])
 
 
-def _chance(batch_size: int, decoupled: bool = False) -> float:
+def _chance(batch_size: int, decoupled: bool = False, temperature: object = None) -> float:
+    """Of embeddings that are all the same, at any temperature."""
     return math.log(2 * batch_size - 1 - decoupled)
 
 

@@ -34,11 +34,13 @@ def _generalized_paper(input: Tensor, target: Tensor, *, q: float = 0.7) -> Tens
     return (1 - p**q) / q if q else -p.log()
 
 
-def _poly_chance(num_classes: int, epsilon: float = 1.0) -> float:
+def _poly_chance(num_classes: int, epsilon: float = 1.0, weight: object = None) -> float:
+    """Of equal scores, whatever they are multiplied by and whatever a row weighs."""
     return math.log(num_classes) + epsilon * (1 - 1 / num_classes)
 
 
-def _generalized_chance(num_classes: int, q: float = 0.7) -> float:
+def _generalized_chance(num_classes: int, q: float = 0.7, weight: object = None) -> float:
+    """Of equal scores, whatever they are multiplied by and whatever a row weighs."""
     return -math.expm1(-q * math.log(num_classes)) / q if q else math.log(num_classes)
 
 

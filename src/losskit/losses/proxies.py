@@ -54,7 +54,8 @@ def _paper_nca(
     return value if weight is None else value * weight.double()[target]
 
 
-def _chance_nca(num_classes: int, include_positive: bool = False) -> float:
+def _chance_nca(num_classes: int, include_positive: bool = False, temperature: object = None, weight: object = None) -> float:
+    """Of equal scores, whatever they are multiplied by and whatever a row weighs."""
     return math.log(num_classes if include_positive else num_classes - 1)
 
 

@@ -42,7 +42,8 @@ def _paper(input: Tensor, labels: Tensor, *, temperature: float = 0.1, average: 
     return torch.where(count > 0, value, 0).reshape(input.shape[:-1])
 
 
-def _chance(batch_size: int) -> float:
+def _chance(batch_size: int, temperature: object = None, average: object = None) -> float:
+    """Of embeddings that are all the same, at any temperature."""
     return math.log(batch_size - 1)
 
 

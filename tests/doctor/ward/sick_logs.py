@@ -110,8 +110,9 @@ def loss_summed_over_eight_batches_from_the_middle_on() -> Report:
 
 @sick("D214")
 def schedule_at_zero_after_a_tenth() -> Report:
-    lr = lambda step: 0.05 * max(0.0, 1 - step / 80)  # noqa: E731 (as short as a user's)
-    return after(json_lines(_rows(800, lr=lr)), refs={"num_classes": 10, "max_steps": 800})
+    return after(
+        json_lines(_rows(800, lr=lambda step: 0.05 * max(0.0, 1 - step / 80))), refs={"num_classes": 10, "max_steps": 800}
+    )
 
 
 @sick("D215", also=["D401"])

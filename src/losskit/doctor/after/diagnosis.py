@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 import torch
 
+from ...evaluate.page.wording import plural
 from ..evidence import Evidence, Settings
 from ..evidence.run import Run, Series
 from ..examine import examine
 from ..levels import levels_of_facts
 from ..report import Case, Report, sickest_first
 from .logs import LogError, Source, find_runs, read
+from .objective import need_not_fall
 
 __all__ = ["Watch", "cases", "diagnose"]
 
@@ -38,7 +40,8 @@ def diagnose(
         refs: what the config beside the log does not say, as ``{"loss": "cross_entropy", "num_classes": 10}``;
             ``{"train_loss": "objective/total"}`` names the curve that is the loss
         events: what you did and when, so that it is no surprise: ``(3000, "stage 2")``
-        objective: ``"mining"`` or ``"adversarial"`` for a loss that need not fall
+        objective: ``"mining"`` or ``"adversarial"`` for a loss that need not fall; where nothing is said, names in the log that
+            speak of a policy and its reward, or of two networks against each other, say adversarial
         progress: called with (runs done, runs in all, name of the next)
 
     What cannot be read is a case with a problem, never an exception.
@@ -75,13 +78,14 @@ def _case(source: Source, refs: Mapping[str, Any] | None, events: Sequence[tuple
     except Exception as problem:  # a hostile log must not take the other runs' report with it
         return Case(source.name, "after", problem=f"the {source.format} reader failed: {type(problem).__name__}: {problem}")
     run, left_out = _with_levels(run)
-    findings, faults = examine(Evidence("after", Settings(objective=objective), run=run))
+    why = "" if objective is not None else need_not_fall(run)
+    findings, faults = examine(Evidence("after", Settings(objective="adversarial" if why else objective), run=run))
     return Case(
         source.name,
         "after",
         findings=findings,
         facts=_facts(run),
-        looked_at=_looked_at(run),
+        looked_at=_looked_at(run) + ((f"{why}: only NaN and what is sure were looked for",) if why else ()),
         left_out=left_out,
         levels=run.levels,
         run=run,
@@ -97,7 +101,12 @@ def _with_levels(run: Run) -> tuple[Run, tuple[tuple[str, str], ...]]:
         return run, (("reference levels", f"the run's config has no values for them: {problem}"),)
     if levels:
         return replace(run, levels=levels), ()
-    return run, (("reference levels", 'the config says neither classes nor vocabulary: give refs={"num_classes": ...}'),)
+    return run, (
+        (
+            "reference levels",
+            'the config says neither classes nor vocabulary: give refs={"num_classes": ...} or --fact num_classes=10',
+        ),
+    )
 
 
 def _problem(run: Run) -> str:
@@ -106,7 +115,8 @@ def _problem(run: Run) -> str:
     if not run.series:
         return f"no numbers could be read as {run.reading.format}"
     seen = ", ".join(run.reading.series_seen[:8])
-    return f'no loss among {len(run.series)} curves ({seen}): name it with refs={{"train_loss": "..."}}'
+    curves = plural(len(run.series), "curve")
+    return f'no loss among {curves} ({seen}): name it with refs={{"train_loss": "..."}} or --fact train_loss=NAME'
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -124,7 +134,7 @@ def _facts(run: Run) -> dict[str, Any]:
 def _of_series(series: Series, said: str) -> dict[str, Any]:
     finite = series.finite()
     bad = len(series) - len(finite)
-    facts: dict[str, Any] = {said: f"{series.name}: {len(series)} points up to step {int(series.steps[-1])}"}
+    facts: dict[str, Any] = {said: f"{series.name}: {plural(len(series), 'point')} up to step {int(series.steps[-1])}"}
     if len(finite):
         best = int(finite.values.argmin())
         facts[f"{said} at the start"] = _first(finite.values)
@@ -142,12 +152,20 @@ def _first(values: torch.Tensor) -> float:
 
 def _looked_at(run: Run) -> tuple[str, ...]:
     reading = run.reading
-    many = f"{len(reading.files)} files" if len(reading.files) != 1 else "1 file"
-    said = [f"{reading.points} points of {len(run.series)} curves, read as {reading.format} from {many}"]
+    points, curves, files = (
+        plural(*one) for one in ((reading.points, "point"), (len(run.series), "curve"), (len(reading.files), "file"))
+    )
+    said = [f"{points} of {curves}, read as {reading.format} from {files}"]
     if reading.skipped:
-        said.append(f"{reading.skipped} lines, records or points could not be read")
+        said.append(f"{plural(reading.skipped, 'record')} could not be read")
     if reading.truncated:
         said.append("the last record is half written")
+    if reading.unsorted:
+        said.append("the lines were not in the order of their steps: they are sorted")
+    if reading.repeated:
+        said.append(
+            f"{plural(reading.repeated, 'point')} of the loss left out: a later one of the same step, or of a restart, counts"
+        )
     if reading.restarts:
         said.append(f"counting went back to step {', '.join(map(str, reading.restarts[:5]))}: the later values count")
     return tuple(said)

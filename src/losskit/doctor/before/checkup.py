@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from ..arguments import checked
 from ..evidence import Settings
 from ..examine import examine
 from ..report import Case, Report
@@ -67,14 +68,12 @@ def check(
         A report with one case; ``print(report)`` says it.
 
     Raises:
-        TypeError: for a model that is no module.
+        TypeError, ValueError: for an argument that makes no sense.
     """
-    if not hasattr(model, "named_parameters"):
-        raise TypeError(f'"model" is a {type(model).__name__}, expected a torch.nn.Module')
+    optimizers = checked(locals())
     subject, whole = type(plain(model)).__name__, Step(plain(model), loss_fn, step)
     if problem := refused(whole, batch):
         return Report((Case(subject, "before", problem=problem),))
-    optimizers = [one for one in (optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]) if one is not None]
     settings = Settings(task, from_scratch, objective, accumulate)
     phases = Phases(whole, batch, optimizers, scaler, tokenizer, settings, overfit=overfit, budget_s=budget_s, seed=seed)
     extra = [*optimizers[1:], *company(whole)]

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,10 @@ __all__ = [
     "outputs_of",
     "same_randomness",
     "without_dropout",
+    "without_graph",
 ]
+
+T = TypeVar("T")
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -100,10 +103,27 @@ def without_dropout(model: nn.Module) -> None:
             module.training = False
 
 
-def loss_of(step: Step, batch: Any, seed: int = 0) -> float:
-    """The loss without a graph, with the random numbers of the seed."""
-    with same_randomness(seed), torch.no_grad():
-        return float(step(batch).detach())
+def loss_of(step: Step, batch: Any, seed: int = 0, *, anew: Callable[[], object] = lambda: None) -> float:
+    """The loss without a graph, with the random numbers of the seed; ``anew`` is called before a second try."""
+
+    def call() -> float:
+        with same_randomness(seed):
+            return float(step(batch).detach())
+
+    return without_graph(call, anew)
+
+
+def without_graph(call: Callable[[], T], anew: Callable[[], object] = lambda: None) -> T:
+    """What the call returns without a graph, or with one if it takes gradients itself, as a gradient penalty does."""
+    try:
+        with torch.no_grad():
+            return call()
+    except RuntimeError as problem:
+        if "does not require grad" not in str(problem):
+            raise
+    anew()
+    with torch.enable_grad():
+        return call()
 
 
 @dataclass(frozen=True)
@@ -127,9 +147,13 @@ def outputs_of(step: Step, batch: Any, seed: int = 0) -> Pass:
         if tensor is not None:
             outputs.append(tensor.detach().double())
 
+    def forget() -> None:
+        outputs.clear()
+        inputs.clear()
+
     handle = step.model.register_forward_hook(keep, with_kwargs=True)
     try:
-        loss_of(step, batch, seed)
+        loss_of(step, batch, seed, anew=forget)
     finally:
         handle.remove()
     return Pass(outputs, inputs)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ..evidence.wiring import Parameter, Wiring
+from ..norms import norm as norm_of
 
 __all__ = ["Inner", "watch_inner"]
 
@@ -61,7 +62,7 @@ class Inner:
             optimized=id(p) in held if self.optimizers else None,
             grad=grad,
             grad_norm=norm or 0.0,
-            weight_norm=float(values.double().norm()),
+            weight_norm=norm_of(values),
             finite=bool(values.isfinite().all()),
             dtype=str(p.dtype).removeprefix("torch."),
             lr=held.get(id(p)),
@@ -94,7 +95,7 @@ def _coming(inner: Inner, p: Tensor) -> Callable[[Tensor], None]:
 
 def _arrived(inner: Inner, p: Tensor) -> None:
     if p.grad is not None:
-        inner.arrived[id(p)] = float(p.grad.detach().double().norm())
+        inner.arrived[id(p)] = norm_of(p.grad)
 
 
 def _at_step(inner: Inner, named: Mapping[str, Tensor]) -> Callable[..., None]:

@@ -1,5 +1,4 @@
-"""What the rules about labels ask of a call: class scores and labels as rows, nodes above an argument, where a "
-"label came from."""
+"""What the rules about labels ask of a call: class scores and labels as rows, nodes above an argument, a label's origin."""
 
 from __future__ import annotations
 
@@ -10,20 +9,26 @@ import torch
 from torch import Tensor
 
 from ...core.card import CATALOGUE
-from ...core.domain import ClassIndex, Logits
+from ...core.domain import ClassIndex, Interval, Logits, Real
 from ..evidence.calls import Batch, LossCall
 
-__all__ = ["BINARY", "Classes", "class_dim", "classes_of", "comes_from", "entry_of", "scores_of", "takes_class_scores"]
+__all__ = [
+    "SAME_PROBABILITIES",
+    "Classes",
+    "class_dim",
+    "classes_of",
+    "comes_from",
+    "entry_of",
+    "scores_of",
+    "takes_binary_scores",
+    "takes_class_scores",
+]
 
 _TORCH_CLASSES = ("cross_entropy", "nll_loss", "multi_margin_loss", "linear_cross_entropy")
-BINARY = (
-    "binary_cross_entropy_with_logits",
-    "binary_cross_entropy",
-    "binary_focal_loss",
-    "asymmetric_loss",
-    "multilabel_soft_margin_loss",
-)
+_TORCH_BINARY = ("binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
 
+# clamp(softmax, 1e-7) and softmax + 1e-7 are still probabilities
+SAME_PROBABILITIES = ("Clamp", "ClampMin", "ClampMax", "Add")
 _MOST = 1 << 22  # numbers: the first rows of a language model's scores say what all say
 _FEWEST = 8
 
@@ -63,6 +68,17 @@ def takes_class_scores(call: LossCall) -> bool:
     card = CATALOGUE.get(call.name)
     given = call.options.get("activation", "softmax")
     return call.home == "losskit" and card is not None and isinstance(card.sample.get("input"), Logits) and given == "softmax"
+
+
+def takes_binary_scores(call: LossCall) -> bool:
+    """Whether "input" is a score before a sigmoid, and "target" lies in [0, 1]."""
+    if call.home == "torch":
+        return call.name in _TORCH_BINARY
+    card = CATALOGUE.get(call.name)
+    if call.home != "losskit" or card is None or card.task not in ("classification", "imbalance") or "whole_batch" in card.laws:
+        return False  # losses of a whole batch ask for the order of scores, which a sigmoid keeps
+    target = card.sample.get("target")
+    return isinstance(card.sample.get("input"), Real) and isinstance(target, Interval) and (target.low, target.high) == (0, 1)
 
 
 def class_dim(call: LossCall) -> int:

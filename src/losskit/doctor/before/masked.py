@@ -21,7 +21,7 @@ class MaskedRows(TorchDispatchMode):
     """Counts rows of -inf in what goes into a softmax, wherever it is called."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        TorchDispatchMode.__init__(self)
         self.count = 0
         self.where = ""
 

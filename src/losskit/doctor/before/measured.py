@@ -11,8 +11,9 @@ from typing import Any
 from ..evidence.calls import LossCall
 from ..evidence.wiring import Wiring
 
-__all__ = ["listed", "measured", "said_by"]
+__all__ = ["listed", "measured", "said_by", "some"]
 
+_NAMED = 3  # of many names in one sentence
 _PACKAGES = ("site-packages", "dist-packages", str(Path(__file__).parent.parent))
 
 
@@ -46,6 +47,11 @@ def listed(calls: Sequence[LossCall]) -> str:
         return "written by hand, no call of a known loss"
     places = Counter(f"{call.name} at {call.where}" if call.where else call.name for call in known)
     return ", ".join(f"{place} ({n} times)" if n > 1 else place for place, n in places.items())
+
+
+def some(names: Sequence[str]) -> str:
+    """The first three, and whether there are more."""
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def said_by(problem: BaseException) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,11 +22,15 @@ from ..step import Step
 from .entries import entries, first_samples, loss_of, modes_kept, same_randomness, without_dropout
 from .modes import mixed_modes
 
-__all__ = ["contradiction", "described", "overfit_one_batch", "progress"]
+__all__ = ["contradiction", "described", "falls_surely", "overfit_one_batch", "progress"]
 
 MOST_STEPS = 200
 MOST_SAMPLES = 32
 _WAY = 0.1  # learned: a tenth of the way from the floor to the start is left
+_LONG = 20  # steps of half a trial, before its two halves are compared
+_STEADY = 0.9  # share of the steps that go down; of noise half of them do
+_SLOWER = 0.5  # of the fall of the first half: what comes to rest at a level falls far less in the second
+_VISIBLE = 1e-3  # of the start: less may be a drift within float32 and half precision
 _WARM_UP = 100  # steps from a scheduler's first rate to the rate it was made for
 
 
@@ -134,6 +139,16 @@ def progress(losses: Sequence[float], floor: float) -> float:
     if not math.isfinite(end) or not math.isfinite(losses[-1]):
         return float("-inf")
     return (start - end) / max(start - floor, 1e-12)
+
+
+def falls_surely(losses: Sequence[float]) -> bool:
+    """Whether it still came down at the end as it did at first: slow, but nothing is in its way."""
+    middle = len(losses) // 2
+    if middle < _LONG or not all(map(math.isfinite, losses)):
+        return False
+    first, second = losses[0] - losses[middle], losses[middle] - losses[-1]
+    down = sum(b < a for a, b in pairwise(losses)) / (len(losses) - 1)
+    return down >= _STEADY and second > _SLOWER * first > 0 and first + second > _VISIBLE * abs(losses[0])
 
 
 @contextmanager

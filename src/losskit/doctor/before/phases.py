@@ -6,6 +6,7 @@ import math
 import random
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,8 @@ class Phases:
     faults: list[Fault] = field(default_factory=list)
     problem: str = ""
     began: float = 0.0
+    one_pass: float = 0.0
+    """Seconds of the first evaluation of the loss."""
 
     def run(self, kept: Kept) -> None:
         """All probes in order."""
@@ -73,13 +76,15 @@ class Phases:
         optimizer = self.optimizers[0] if self.optimizers else None
         self._wiring()
         if not self._healthy():
-            self.seen["replay"] = self._probe("replay", lambda: replay(self.step, self.batch, optimizer=optimizer))
+            self.seen["replay"] = self._probe("replay", lambda: replay(self.step, self.batch, optimizer=optimizer), passes=2)
         self.seen["modes"] = self._probe(
-            "train and eval mode", lambda: look_at_modes(self.step, self.batch, seed=self.seed), as_it_came=True
+            "train and eval mode", lambda: look_at_modes(self.step, self.batch, seed=self.seed), passes=4, as_it_came=True
         )
-        self.seen["dependence"] = self._probe("dependence", lambda: look_at_dependence(self.step, self.batch))
+        self.seen["dependence"] = self._probe("dependence", lambda: look_at_dependence(self.step, self.batch), passes=6)
+        if (seen := self.seen["dependence"]) is not None and seen.why_not:
+            self.left_out.append(("dependence", seen.why_not))
         self.seen["precision"] = self._probe(
-            "precision", lambda: look_at_precision(self.step, self.batch, optimizer, self.scaler, seed=self.seed)
+            "precision", lambda: look_at_precision(self.step, self.batch, optimizer, self.scaler, seed=self.seed), passes=1
         )
         self._overfit(optimizer if len(self.optimizers) < 2 else None)
 
@@ -108,6 +113,7 @@ class Phases:
         spy = Spy(guard=True)
         self._fresh()
         total: Tensor | None = None
+        began = time.perf_counter()
         with watch_inner(named) as inner:
             try:
                 with spy:
@@ -115,11 +121,13 @@ class Phases:
             except Exception as problem:  # whatever the user's code raises is what is looked for
                 if not inner.ran or not isinstance(problem, TypeError):
                     self.problem = said_by(problem)
+        self.one_pass = time.perf_counter() - began
         calls = self._safely("the calls of losses", lambda: spy.finish(None if inner.ran else total)) or ()
         self.seen["calls"] = calls
         self.looked_at.append(f"the loss: {listed(calls)}")
         if total is not None or inner.ran:
-            self.seen["total"] = float("nan") if total is None else float(total.detach())
+            value = float("nan") if total is None else self._safely("the loss", lambda: float(total.detach()))
+            self.seen |= {} if value is None else {"total": value}
         return inner
 
     def _own_step(self) -> None:
@@ -146,12 +154,15 @@ class Phases:
             lambda: look_at_wiring(
                 self.step, self.batch, self.optimizers, scaler=self.scaler, seed=self.seed, budget_s=self._time_left() / 3
             ),
+            passes=3,
         )
         self.seen["wiring"] = wiring
         if wiring is not None:
             with_grad = sum(p.grad not in ("none", "non-finite") for p in wiring.parameters)
             passes = "one backward pass" if wiring.passes == 1 else f"{wiring.passes} backward passes"
             self.looked_at.append(f"{passes}: {with_grad} of {len(wiring.parameters)} parameters have a gradient")
+            if wiring.step_error:
+                self.left_out.append((f"one step of {wiring.optimizer}", f"its step() raised {wiring.step_error}"))
             if wiring.slope_of_step is not None:
                 self.looked_at.append(f"one step of {wiring.optimizer}, taken back")
 
@@ -177,6 +188,7 @@ class Phases:
             lambda: overfit_one_batch(
                 self.step, self.batch, optimizer, floor=self._floor(), budget_s=0.9 * self._time_left(), seed=self.seed
             ),
+            passes=6,
         )
         self.seen["overfit"] = found
         for one in (found.own, found.adam) if found is not None else ():
@@ -192,8 +204,12 @@ class Phases:
         total = self.seen["total"]
         return sum(floors) if calls and abs(whole - total) <= 1e-3 * abs(total) else 0.0
 
-    def _probe(self, name: str, look: Callable[[], T], *, as_it_came: bool = False) -> T | None:
-        """What one probe sees, from the state at the start; None if it fails or comes too late."""
+    def _probe(self, name: str, look: Callable[[], T], *, passes: int = 0, as_it_came: bool = False) -> T | None:
+        """What one probe sees, from the state at the start; None if it fails, comes too late, or takes too many passes."""
+        if 0 < self._time_left() < passes * self.one_pass:
+            need = f"its {passes} passes take about {passes * self.one_pass:.1f} s"
+            self.left_out.append((name, f"{need}, and {self._time_left():.1f} s of {self.budget_s:g} s are left"))
+            return None
         if self._time_left() <= 0:
             self.left_out.append((name, f"the budget of {self.budget_s:g} s was spent"))
             return None
@@ -202,7 +218,9 @@ class Phases:
 
     def _safely(self, name: str, look: Callable[[], T]) -> T | None:
         try:
-            return look()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the user has heard them in the first pass
+                return look()
         except Exception as problem:  # a probe that fails takes nothing else with it
             frames = traceback.extract_tb(problem.__traceback__)
             if frames and frames[-1].filename.startswith(_OURS):

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from ..evidence.precision import Module, Precision
 from ..step import Step
-from .entries import changed, modes_kept, same_randomness
+from .entries import changed, loss_of, modes_kept, same_randomness, without_graph
 from .masked import MaskedRows
 from .modules import Watched, watch_modules
 
@@ -30,10 +30,13 @@ def look_at_precision(
     seed: int = 0,
 ) -> Precision:
     """One pass as it is; if anything in it is half precision, or not finite, one more in a wider format."""
-    rows = MaskedRows()
-    with modes_kept(step.model), watch_modules(step.model) as watched, rows, same_randomness(seed), torch.no_grad():
-        loss = float(step(batch).detach())
-    modules = watched.modules()
+
+    def call() -> tuple[float, tuple[Module, ...], MaskedRows]:
+        rows = MaskedRows()
+        with modes_kept(step.model), watch_modules(step.model) as watched, rows, same_randomness(seed):
+            return float(step(batch).detach()), watched.modules(), rows
+
+    loss, modules, rows = without_graph(call)
     half = any(module.dtype in _HALF for module in modules)
     wide = _wide_loss(step, batch, modules, seed) if half or not math.isfinite(loss) else None
     epsilons = sorted(_epsilons(optimizer)) if optimizer is not None else ()
@@ -53,8 +56,7 @@ def _wide_loss(step: Step, batch: Any, modules: tuple[Module, ...], seed: int) -
         loss_fn = step.loss_fn
         if isinstance(loss_fn, nn.Module):
             loss_fn = copy.deepcopy(loss_fn).to(dtype)
-        with same_randomness(seed), torch.no_grad():
-            return float(Step(model, loss_fn, step.step)(changed(batch, lambda _, t: _as(t, dtype))).detach())
+        return loss_of(Step(model, loss_fn, step.step), changed(batch, lambda _, t: _as(t, dtype)), seed)
     except (RuntimeError, ValueError, TypeError, NotImplementedError, MemoryError):
         return None
 

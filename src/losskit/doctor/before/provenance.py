@@ -79,7 +79,13 @@ def _is_dropout(node: Any) -> bool:
         mask = node._saved_other
     except RuntimeError:  # freed by a backward pass
         return False
-    if not isinstance(mask, Tensor) or mask.dim() == 0 or mask.requires_grad or not mask.is_floating_point():
+    if (
+        not isinstance(mask, Tensor)
+        or mask.device.type != "cpu"
+        or mask.dim() == 0
+        or mask.requires_grad
+        or not mask.is_floating_point()
+    ):
         return False
     top = mask.amax()
     return bool((top >= 1) & ((mask == 0) | (mask == top)).all()) and bool((mask == 0).any())

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..norms import norm, real
+
 __all__ = ["Pull", "pull"]
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -108,12 +110,12 @@ def _looked_at(
     moved: dict[int, float] = {}
     dot = up = along = 0.0
     for i, p in tensors.items():
-        change = (p.detach() - before[i]).float()
-        moved[i] = float(change.double().norm())
+        change = real(p.detach() - before[i]).float()
+        moved[i] = norm(change)
         grad = grads[i]
         if grad is None:
             continue
-        grad = (grad.to_dense() if grad.is_sparse else grad).detach().float()
+        grad = real(grad.to_dense() if grad.is_sparse else grad).float()
         dot += float((grad * change).sum(dtype=torch.float64))
         up += float(grad.double().square().sum())
         along += moved[i] ** 2

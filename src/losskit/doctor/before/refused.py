@@ -32,6 +32,9 @@ def refused(step: Step, batch: Any) -> str:
     lazy = [n for n, t in [*step.model.named_parameters(), *step.model.named_buffers()] if is_lazy(t)]
     if lazy:
         return f'"model" has weights that get their shape at the first call ({lazy[0]}): call it once with the batch, then check'
+    empty = [n for n, t in [*step.model.named_parameters(), *step.model.named_buffers()] if t.is_meta]
+    if empty and not hasattr(step.model, "hf_device_map"):
+        return f'"model" is on the device "meta", which holds no values ({empty[0]}): build it on "cpu", or load its weights'
     return "" if step.step is not None else _elsewhere(step.model, batch)
 
 

@@ -21,7 +21,7 @@ from ..evidence.calls import LossCall
 from .calls import as_loss_calls
 from .provenance import above, user_line
 from .refuse import refuse
-from .unseen import unseen
+from .unseen import put_on, take_off, unseen
 
 __all__ = ["LOSSES", "Recorded", "Spy"]
 
@@ -62,31 +62,37 @@ class Spy:
     Torch's losses are seen in any dress (modules, functions, lambdas), but not inside compiled code. ``guard`` lets a class or a
     probability out of range raise on CUDA too, before a kernel does; it costs a synchronisation for each call. ``model`` is
     what may be compiled: its compiled parts are called as if nobody looked, since they would be compiled again for the spy.
+    ``most`` is for a block without a known end: only so many calls are kept, the newest, and none of their graphs.
+    Blocks may end in any order, and in the middle of function modes of the user's own.
     """
 
-    def __init__(self, *, guard: bool = False, model: nn.Module | None = None) -> None:
+    def __init__(self, *, guard: bool = False, model: nn.Module | None = None, most: int | None = None) -> None:
         self.calls: list[Recorded] = []
         self.problems: list[str] = []
         """What could not be recorded; the user's code never learns of it."""
         self._guard = guard
         self._model = model
+        self._most = most
         self._busy = False
+        self._off = True
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        mode = _Mode(self)
+        mode, self._off = _Mode(self), False
         self._stack.enter_context(watching(self._watch))
         if self._model is not None:
             self._stack.enter_context(unseen(self._model, mode))
-        self._stack.enter_context(mode)
+        self._stack.callback(take_off, mode)
+        put_on(mode)
         return self
 
     def __exit__(self, *problem: object) -> None:
+        self._off = True  # another thread's stack of modes is out of reach
         self._stack.close()
 
     def seen(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A call of any function of torch: done, and recorded if it is a loss."""
-        name = None if self._busy else _WATCHED.get(func)
+        name = None if self._busy or self._off else _WATCHED.get(func)
         if name is None:
             return func(*args, **kwargs)
         if func not in LOSSES:
@@ -100,6 +106,8 @@ class Spy:
         return as_loss_calls(calls, total, per_sample=per_sample)
 
     def _watch(self, name: str, arguments: Mapping[str, Any], call: Callable[[], Tensor]) -> Tensor:
+        if self._off:
+            return call()
         before, self._busy = self._busy, True
         try:
             return self._looked_at(name, "losskit", {**_defaults(name), **arguments}, call)
@@ -117,7 +125,7 @@ class Spy:
                 noted.error = f"{type(problem).__name__}: {problem}".strip().split("\n")[0]
             raise
         if noted is not None:
-            noted.value = value
+            noted.value = value if self._most is None else value.detach()
         return value
 
     def _written(self, name: str, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -126,7 +134,7 @@ class Spy:
         if len(args) == 2 and _column_and_row(args[0], args[1]):
             noted = self._noted(name, "written", {"input": args[0], "target": args[1]})
             if noted is not None:
-                noted.value = value
+                noted.value = value if self._most is None else value.detach()
         return value
 
     def _noted(self, name: str, home: str, arguments: Mapping[str, Any]) -> Recorded | None:
@@ -141,6 +149,8 @@ class Spy:
             self.problems.append(f"{name}: {type(problem).__name__}: {problem}")
             return None
         self.calls.append(noted)
+        if self._most is not None and len(self.calls) > self._most:
+            del self.calls[0]
         return noted
 
 
@@ -154,6 +164,8 @@ class _Mode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if torch.compiler.is_compiling():  # the user's own compiled function: the compiler must not trace the spy
+            return func(*args, **(kwargs or {}))
         return self._spy.seen(func, args, kwargs or {})
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["unseen"]
+__all__ = ["put_on", "take_off", "unseen"]
 
 _COMPILED = "_compiled_call_impl"  # what module.compile() calls in place of forward; torch has no public word for it
 
@@ -47,7 +47,7 @@ class _Off:
     def after(self, module: nn.Module, inputs: object, output: object) -> None:
         if self._gone:
             self._gone -= 1
-            _enter(self._mode)
+            put_on(self._mode)
 
 
 def _around(compiled: Callable[..., Any], mode: TorchFunctionMode) -> Callable[..., Any]:
@@ -62,14 +62,28 @@ def _around(compiled: Callable[..., Any], mode: TorchFunctionMode) -> Callable[.
     return called
 
 
+def put_on(mode: Any) -> None:
+    """Make it the innermost mode of this thread."""
+    mode.__enter__()
+
+
+def take_off(mode: TorchFunctionMode) -> None:
+    """Take a mode out of this thread's stack, wherever it lies: those above it are the user's, and stay."""
+    overrides: Any = torch.overrides
+    above: list[TorchFunctionMode] = []
+    stack = overrides._get_current_function_mode_stack()
+    if not any(one is mode for one in stack):
+        return
+    while (top := overrides._pop_mode()) is not mode:
+        above.append(top)
+    for one in reversed(above):
+        overrides._push_mode(one)
+
+
 def _is_on(mode: TorchFunctionMode) -> bool:
     """Whether it is the innermost one: any other must not be taken off."""
     innermost: Any = getattr(torch.overrides, "_get_current_function_mode", None)
     return innermost is not None and innermost() is mode
-
-
-def _enter(mode: Any) -> None:
-    mode.__enter__()
 
 
 def _leave(mode: Any) -> None:

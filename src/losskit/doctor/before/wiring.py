@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..evidence.wiring import Parameter, Wiring
+from ..norms import norm, real
 from ..step import Step
 from .company import homes
-from .entries import same_randomness
+from .entries import loss_of, same_randomness
 from .pull import Pull, pull
 
 __all__ = ["look_at_wiring"]
@@ -80,15 +81,15 @@ class _Seen:
 
     def _parameter(self, i: int) -> Parameter:
         home, name, p = self.known[i]
-        values, (kind, norm) = p.detach(), self.grads[i]
+        values, (kind, length) = p.detach(), self.grads[i]
         return Parameter(
             name=name,
             numel=p.numel(),
             requires_grad=p.requires_grad,
             optimized=None if self.rates is None else i in self.rates,
             grad=kind,
-            grad_norm=norm,
-            weight_norm=float(values.double().norm()),
+            grad_norm=length,
+            weight_norm=norm(values),
             finite=bool(values.isfinite().all()),
             dtype=str(p.dtype).removeprefix("torch."),
             moved=self.pulled.moved.get(i),
@@ -148,10 +149,10 @@ def _kind(p: Tensor, scale: float) -> tuple[str, float]:
     values = grad.coalesce().values() if grad.is_sparse else grad
     if scale != 1:
         values.mul_(1 / scale)
-    norm = float(values.detach().double().norm())
-    if not math.isfinite(norm):
-        return _BAD, norm
-    return (_FINITE if norm > 0 else _ZERO), norm
+    length = norm(values)
+    if not math.isfinite(length):
+        return _BAD, length
+    return (_FINITE if length > 0 else _ZERO), length
 
 
 def _felt(
@@ -186,8 +187,7 @@ def _felt(
 
 
 def _value(step: Step, batch: Any, seed: int) -> float:
-    with torch.no_grad(), same_randomness(seed):
-        return float(step(batch))
+    return loss_of(step, batch, seed)
 
 
 @torch.no_grad()
@@ -222,5 +222,5 @@ def _differ(name: str, other: str) -> int:
 
 
 def _alike(p: Tensor, q: Tensor) -> bool:
-    one, other = (x.detach().double().flatten() for x in (p, q))
+    one, other = (real(x).double().flatten() for x in (p, q))
     return bool(one @ other >= _ALIKE * one.norm() * other.norm())

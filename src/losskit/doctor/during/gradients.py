@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from . import clips
 
 __all__ = ["Gradients", "inner_optimizer", "total_norm"]
 
@@ -32,11 +33,10 @@ class Gradients:
         self._clips: deque[tuple[float, Tensor]] = deque(maxlen=KEPT_CLIPS)
         self._clip: tuple[float, Tensor, int] | None = None
         self._handles: list[RemovableHandle] = []
-        self._original: Callable[..., Any] | None = None
         self._clipped: tuple[float, Tensor] | None = None
         self._watched: Tensor | None = None
         self._leaf: RemovableHandle | None = None
-        self._fired = self._alive = False
+        self._fired = self._alive = self._stale = False
         self._steps_at_arming = 0
 
     # ------------------------------------------------------------------ on and off
@@ -48,8 +48,7 @@ class Gradients:
                 self.optimizer.register_step_pre_hook(self._before_step),
                 self.optimizer.register_step_post_hook(self._after_step),
             ]
-        self._original = torch.nn.utils.clip_grad_norm_
-        torch.nn.utils.clip_grad_norm_ = self._clipping(self._original)
+        clips.listen(self._heard_clip)
 
     def close(self) -> None:
         """Leave everything as it was."""
@@ -57,16 +56,15 @@ class Gradients:
             handle.remove()
         self._handles = []
         self._drop_watched()
-        if self._original is not None:
-            torch.nn.utils.clip_grad_norm_ = self._original
-            self._original = None
+        clips.forget(self._heard_clip)
 
     # ------------------------------------------------------------------ norms and clips
 
     def norm(self) -> Tensor | None:
         """The norm of all gradients before a clip, a tensor where they are; None without any. Call it after backward."""
         clip, self._clip = self._clip, None
-        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        # a parameter that was frozen after a training keeps the gradient of then
+        grads = [p.grad for p in self.model.parameters() if p.grad is not None and p.requires_grad]
         if not grads:
             return None
         whole = clip is not None and clip[2] >= len(grads)  # a clip of some parameters has the norm of some
@@ -99,40 +97,40 @@ class Gradients:
         return stage is None or getattr(stage, "value", 0) == 0
 
     @property
+    def maximizes(self) -> bool:
+        """Whether the optimizer is told to climb."""
+        return any(group.get("maximize") for group in getattr(self.optimizer, "param_groups", ()))
+
+    @property
     def clip_ratios(self) -> tuple[float, ...]:
         """max_norm / norm of the clips seen last; waits for the device."""
         if not self._clips:
             return ()
-        norms = torch.stack([norm.detach().double().reshape(()).cpu() for _, norm in self._clips]).tolist()
-        pairs = zip(self._clips, norms, strict=True)
+        seen = tuple(self._clips)
+        norms = torch.stack([norm.detach().double().reshape(()).cpu() for _, norm in seen]).tolist()
+        pairs = zip(seen, norms, strict=True)
         return tuple(limit / norm for (limit, _), norm in pairs if norm > 0 and math.isfinite(norm))
 
-    def _clipping(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """torch's clip function, with a note of its limit and of the norm that it found."""
-
-        @functools.wraps(original)
-        def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0, *rest: Any, **options: Any) -> Any:
-            if isinstance(parameters, Iterable) and not isinstance(parameters, Tensor):
-                parameters = list(parameters)
-            norm = original(parameters, max_norm, norm_type, *rest, **options)
-            if isinstance(norm, Tensor) and float(norm_type) == 2.0 and isinstance(parameters, list):
-                count = sum(p.grad is not None for p in parameters)
-                self._clip = (float(max_norm), norm.detach(), count)
-                if math.isfinite(max_norm):
-                    self._clipped = (float(max_norm), norm.detach())
-                    self._clips.append(self._clipped)
-            return norm
-
-        return clip_grad_norm_
+    def _heard_clip(self, parameters: Sequence[Tensor], max_norm: float, norm: Tensor) -> None:
+        """A clip of some parameters somewhere in the process, its limit, and the norm that it found."""
+        own = {id(p) for p in self.model.parameters()}
+        count = sum(p.grad is not None and id(p) in own for p in parameters)
+        if not count or self.muted:
+            return  # of another model
+        self._clip = max_norm, norm, count
+        if math.isfinite(max_norm):
+            self._clipped = max_norm, norm
+            self._clips.append(self._clipped)
 
     # ------------------------------------------------------------------ order of backward, zero_grad and step
 
     def arm(self) -> None:
         """Look closely at the next step: at one gradient before and after its backward pass, and at the clip."""
         self._drop_watched()
-        with_grad = (p for p in self.model.parameters() if p.grad is not None and not p.grad.is_sparse)
-        self._watched = next(with_grad, None)
-        self._fired = self._alive = False
+        trained = (p for p in self.model.parameters() if p.requires_grad)
+        with_grad = (p for p in trained if p.grad is not None and not p.grad.is_sparse)
+        self._watched = next(with_grad, next((p for p in self.model.parameters() if p.requires_grad), None))
+        self._fired = self._alive = self._stale = False
         self._steps_at_arming = self.steps
         if self._watched is not None:
             self._leaf = self._watched.register_hook(self._before_accumulation)
@@ -144,17 +142,19 @@ class Gradients:
 
     def _before_accumulation(self, grad: Tensor) -> None:
         """A gradient is about to be added: is that of a step that was already taken still there?"""
-        if self._fired or self._watched is None or self.muted:
+        if self._watched is None or self.muted:
             return
-        self._fired, self._alive = True, bool((grad != 0).any())
         old = self._watched.grad
-        if old is not None and self.steps > self._steps_at_arming and bool((old != 0).any()):
-            self.grads_before += 1
+        left = old is not None and bool((old != 0).any())
+        # a pass for another network's step (a generator's) may come first: what counts is whether it is cleared before the step
+        self._stale = left and (self._stale if self._fired else self.steps > self._steps_at_arming)
+        self._fired, self._alive = True, bool((grad != 0).any())
 
     def _before_step(self, *_: Any) -> None:
         if self._watched is None or not self._fired:
             return
         grad = self._watched.grad
+        self.grads_before += int(self._stale)
         self.cleared_between += int(self._alive and (grad is None or not bool((grad != 0).any())))
         if self._clipped is not None:
             self._compare_scales(*self._clipped)

@@ -12,14 +12,16 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from ..arguments import checked_loss, monitored
 from ..evidence import Settings
 from ..evidence.run import Run
 from ..finding import Finding
 from ..report import Report
 from ..step import Step
 from . import probes
+from .count import Count
 from .gradients import Gradients
-from .looks import Looks
+from .looks import ONLY_LOOKS, Looks
 from .ring import Ring, Row
 from .rounds import Rounds
 from .sinks import as_sinks
@@ -91,10 +93,7 @@ class Monitor:
         looks: bool = True,
         name: str = "live run",
     ) -> None:
-        if on_nonfinite not in ("warn", "skip", "raise", "snapshot"):
-            raise ValueError(f'"on_nonfinite" is {on_nonfinite!r}, expected "warn", "skip", "raise" or "snapshot"')
-        if every < 1 or accumulate < 1:
-            raise ValueError(f'"every" is {every} and "accumulate" is {accumulate}, expected at least 1')
+        monitored(locals())
         self.model, self.every, self.accumulate = model, every, accumulate
         self._seen: Any = None
         scaler = getattr(optimizer, "scaler", None) if scaler is None else scaler  # accelerate's optimizer has one
@@ -103,9 +102,10 @@ class Monitor:
         self._looks = Looks(Step(model, loss_fn, step), self._gradients, self._spy, LOOK * every)
         teller = Teller(as_sinks(sinks))
         self._trouble = Trouble(Step(probes.eager(model), loss_fn, step), self._gradients, on_nonfinite, snapshot, teller)
-        known = {"optimizer": type(self._gradients.optimizer).__name__} if optimizer is not None else {}
+        known: dict[str, Any] = {"optimizer": type(self._gradients.optimizer).__name__} if optimizer is not None else {}
+        known |= {"maximize": True} if self._gradients.maximizes else {}
         if not looks:
-            self._looks.why_not = "looks=False"
+            self._looks.why_not = f"looks=False, and only looks find {', '.join(ONLY_LOOKS)}"
         self._rounds = Rounds(
             name,
             Settings(from_scratch=from_scratch, objective=objective, accumulate=accumulate),
@@ -119,7 +119,7 @@ class Monitor:
         self._ring: Ring | None = None
         self._open = False
         self._calls = 0
-        self._step = 0
+        self._count = Count()
         self._micro: list[Tensor | float] = []
         self._listens = False
 
@@ -177,18 +177,18 @@ class Monitor:
             at: the number of this step if it is not the next one.
         Returns:    False if it is known already that the step would spoil the weights.
         """
+        value = checked_loss(loss, parts or {})
         self.open()
-        self._looks.finish()
+        self._looks.finish(waiting=True)
         self._calls += 1
         if batch is not None:
             self.saw(batch)
         batch, self._seen = self._seen, None
-        value = loss.detach() if isinstance(loss, Tensor) else loss
         self._hear(value, batch)
         self._micro.append(value)
         if len(self._micro) < self.accumulate:
             return True
-        step, self._step = (self._step, self._step + 1) if at is None else (at, at + 1)
+        step = self._count.take(at)
         self._trouble.number(step, self.every)
         total: Tensor | float = self._micro[0] if self.accumulate == 1 else sum(self._micro) / self.accumulate
         self._micro = []
@@ -201,12 +201,11 @@ class Monitor:
 
     def evaluated(self, loss: Tensor | float, step: int | None = None) -> None:
         """An evaluation's loss, at the step that was reached."""
-        value = float(loss.detach() if isinstance(loss, Tensor) else loss)
-        self._rounds.evaluated(self._step if step is None else step, value)
+        self._rounds.evaluated(self._count.place(step), float(checked_loss(loss)))
 
     def _measured(self, step: int, total: Tensor | float, batch: Any, parts: Mapping[str, Tensor | float]) -> bool:
         """Gradients, ring and looks of one step of the optimizer."""
-        norm = self._gradients.norm()
+        norm = self._trouble.teller.safely("norm of the gradients", self._gradients.norm)
         self._rounds.weigh_parts(parts, total)
         if self._ring is None:
             self._rounds.part_names = tuple(parts)
@@ -224,8 +223,8 @@ class Monitor:
         fine = fine and (taken or self._ring.delayed)
         if fine and self._looks.due(step) and isinstance(total, Tensor):
             self._looks.begin(step, batch)
-            self._gradients.arm()
-            self._trouble.snapshot(step)
+            self._trouble.teller.safely("gradients", self._gradients.arm)
+        self._trouble.snapshot(step)
         self._rounds.tick(step)
         return fine
 

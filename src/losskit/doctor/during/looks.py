@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -15,15 +16,20 @@ from ..evidence.probes import Look
 from ..step import Step
 from . import probes
 from .gradients import Gradients
-from .spying import LiveSpy
+from .spying import LiveSpy, unheard_warnings
+from .weights import Weights
 
-__all__ = ["Looks"]
+__all__ = ["ONLY_LOOKS", "Looks"]
+
+ONLY_LOOKS = ("D311", "D312", "D503", "D504", "D508", "D606", "D701")
+"""Findings that a live run has only from a batch that is evaluated once more."""
 
 SHARE = 0.01  # of the time of the run goes into looks at most: half of what a monitor may cost
 FREE = 1.0  # seconds that looks may take in all before they are counted: nobody misses one
 NOISE_EVERY = 5  # looks between two measurements of the gradient's noise, which cost a step each
 KEPT = 400
 FAILURES = 3
+_REMEDY = "give loss_fn= or step=lambda model, batch: ... so that a sick batch can be run again"
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -73,10 +79,10 @@ class Looks:
         self._schedule(step)
         start = time.perf_counter()
         self.finish()
-        seen: dict[str, Any] = {"step": step, "batch": batch, "weights": None}
+        seen: dict[str, Any] = {"step": step, "batch": batch, "weights": None, "steps": self.gradients.steps}
         seen["temperature"] = probes.temperature(self.model)  # as the clamp after the last step left it
         try:
-            seen["weights"] = probes.Weights(self.model, self.gradients.optimizer)
+            seen["weights"] = Weights(self.model, self.gradients.optimizer)
             if batch is not None and not self.why_not:
                 seen["first"] = self._evaluated(batch, watched=True)
         except Exception as problem:  # the run goes on without this look
@@ -85,47 +91,57 @@ class Looks:
         self.gradients.on_step = [self.finish]
         self._spent += time.perf_counter() - start
 
-    def finish(self) -> None:
-        """After the optimizer's step: how far the weights moved, the same batch again."""
-        if self._pending is None:
+    def finish(self, *, waiting: bool = False) -> None:
+        """After the optimizer's step: how far the weights moved, the same batch again.
+
+        With ``waiting`` not before that step, which comes after more batches where gradients are added up.
+        """
+        if self._pending is None or (waiting and self._stepless(self._pending)):
             return
         seen, self._pending = self._pending, None
         start = time.perf_counter()
         try:
-            self.kept.append(self._look(seen))
+            self.kept.append(self._look(seen, stepped=not self._stepless(seen)))
             self.done += 1
         except Exception as problem:  # the run goes on without this look
             self._failed(problem)
         self._spent += time.perf_counter() - start
 
+    def _stepless(self, seen: Mapping[str, Any]) -> bool:
+        """Whether an optimizer that does step has not done so since the look began: weights that stand are no news then."""
+        begun: int = seen["steps"]
+        return 0 < self.gradients.steps == begun
+
     def _failed(self, problem: Exception) -> None:
         self._failures += 1
         if self._failures >= FAILURES:
-            self.why_not = f"the batch cannot be evaluated once more: {type(problem).__name__}: {problem}"
+            said = f"the batch cannot be evaluated once more: {type(problem).__name__}: {problem}"
+            self.why_not = said if "give step=" in said else f"{said}: {_REMEDY}"
 
     def _evaluated(self, batch: Any, *, watched: bool) -> tuple[float, tuple[Module, ...], tuple[LossCall, ...]]:
         first = self.done == 0 and not self.spy.allowed  # else the user's own call was seen, with its graph
         self.gradients.muted = True
         try:
-            return probes.evaluate(
-                lambda: self.step(batch, self.model),
-                self.model,
-                seed=self.done,
-                autocast=self.spy.autocast,
-                modules=watched,
-                spy=watched,
-                graph=watched and first,
-            )
+            with unheard_warnings():
+                return probes.evaluate(
+                    lambda: self.step(batch, self.model),
+                    self.model,
+                    seed=self.done,
+                    autocast=self.spy.autocast,
+                    modules=watched,
+                    spy=watched,
+                    graph=watched and first,
+                )
         finally:
             self.gradients.muted = False
 
-    def _look(self, seen: dict[str, Any]) -> Look:
+    def _look(self, seen: dict[str, Any], *, stepped: bool) -> Look:
         first: tuple[float | None, tuple[Module, ...], tuple[LossCall, ...]] = seen.get("first", (None, (), ()))
         value, modules, calls = first
         batch, after = seen["batch"], None
         if self.done == 0 and not self.spy.allowed:
             self.calls, self.total = calls, value
-        if value is not None and self.done > 0:
+        if value is not None and self.done > 0 and stepped:
             after = self._evaluated(batch, watched=False)[0]
         size = _samples(batch)
         if value is not None and self.done % NOISE_EVERY == NOISE_EVERY - 1:
@@ -134,7 +150,7 @@ class Looks:
         return Look(
             step=seen["step"],
             modules=modules,
-            parameters=seen["weights"].after() if seen["weights"] is not None else (),
+            parameters=seen["weights"].after() if seen["weights"] is not None and stepped else (),
             training=self.model.training,
             mixed=probes.unmixed(self.model),
             same_batch=(value, after) if value is not None and after is not None else None,

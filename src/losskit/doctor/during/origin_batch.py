@@ -33,7 +33,8 @@ def mapped(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(batch, Mapping):
         changed = {key: mapped(value, change) for key, value in batch.items()}
         try:
-            return type(batch)(changed)  # type: ignore[call-arg]  # a tokenizer's BatchEncoding takes a dict, so does dict
+            make: Any = type(batch)  # a tokenizer's BatchEncoding takes a dict, so does dict
+            return make(changed)
         except TypeError:
             return changed
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):

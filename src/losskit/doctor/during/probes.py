@@ -1,4 +1,4 @@
-"""What can be read from one batch of a live run: modules, weights around a step, embeddings, classes, the gradient's noise."""
+"""What can be read from one batch of a live run: modules, embeddings, classes, the gradient's noise."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from ..before.modules import Watched, watch_modules
 from ..before.spy import Spy
 from ..evidence.calls import LossCall
 from ..evidence.precision import Module
-from ..evidence.wiring import Parameter
 
 __all__ = [
-    "Weights",
     "as_it_was",
     "class_shares",
     "eager",
@@ -31,9 +29,8 @@ __all__ = [
     "unmixed",
 ]
 
-SAMPLE = 65_536  # elements of a parameter that are copied: exact up to 256 x 256, a sample beyond
 MOST_CLASSES = 1000  # shares of a vocabulary are no use to a rule, and heavy
-TEMPERATURES = ("logit_scale", "log_logit_scale", "temperature", "log_temperature", "tau")
+TEMPERATURES = ("logit_scale", "log_logit_scale", "temperature", "log_temperature", "tau", "scale")
 LN_100 = math.log(100.0)  # where CLIP clamps its logit_scale, Radford et al. 2021
 EMBEDDINGS = {
     "triplet_margin_loss": ("anchor", "positive", "negative"),
@@ -80,7 +77,28 @@ def evaluate(
     spy: bool = False,
     graph: bool = False,
 ) -> tuple[float, tuple[Module, ...], tuple[LossCall, ...]]:
-    """The loss of a batch, with what the modules made of it and which losses were called; nothing is left changed."""
+    """The loss of a batch, with what the modules made of it and which losses were called; nothing is left changed.
+
+    A loss that takes gradients itself has its graph.
+    """
+    try:
+        return _evaluated(loss, model, seed, autocast, modules=modules, spy=spy, graph=graph)
+    except RuntimeError as problem:
+        if graph or "does not require grad" not in str(problem):
+            raise
+    return _evaluated(loss, model, seed, autocast, modules=modules, spy=spy, graph=True)
+
+
+def _evaluated(
+    loss: Callable[[], Tensor],
+    model: nn.Module,
+    seed: int,
+    autocast: tuple[str, torch.dtype] | None,
+    *,
+    modules: bool,
+    spy: bool,
+    graph: bool,
+) -> tuple[float, tuple[Module, ...], tuple[LossCall, ...]]:
     seen: Watched | None = None
     spied: Spy | None = None
     with contextlib.ExitStack() as stack:
@@ -171,73 +189,7 @@ def supervised_rows(calls: Sequence[LossCall]) -> int | None:
     return None if found is None else found[0].shape[0]
 
 
-# ---------------------------------------------------------------------- weights around a step
-
-
-class Weights:
-    """The weights before a step, to be held against those after it; of a large parameter a sample."""
-
-    def __init__(self, model: nn.Module, optimizer: Any) -> None:
-        self.rates = {id(p): float(g["lr"]) for g in getattr(optimizer, "param_groups", ()) for p in g["params"]}
-        self.known = bool(self.rates)
-        self.named = list(model.named_parameters())
-        with torch.no_grad():
-            self.before = [_sample(p).clone() for _, p in self.named]
-            self.grads = [None if p.grad is None or p.grad.is_sparse else _sample(p.grad).clone() for _, p in self.named]
-            self.norms = [(_norm(p.grad), _norm(p)) for _, p in self.named]
-
-    @torch.no_grad()
-    def after(self) -> tuple[Parameter, ...]:
-        """Each parameter, with how far it has moved since."""
-        pieces = zip(self.named, self.before, self.grads, self.norms, strict=True)
-        return tuple(self._parameter(name, p, old, grad, *norms) for (name, p), old, grad, norms in pieces)
-
-    def _parameter(self, name: str, p: Tensor, old: Tensor, grad: Tensor | None, grad_norm: float, norm: float) -> Parameter:
-        new = _sample(p)
-        change = (new.double() - old.double()).norm() if new.shape == old.shape else torch.tensor(math.nan)
-        told = None if grad is None else grad != 0
-        reached = told is not None and bool(told.any())
-        rate = self.rates.get(id(p))
-        stepped = rate is not None and rate > 0  # what the optimizer does not touch is not lost in rounding
-        lost = float(((new == old) & told).sum() / told.sum()) if told is not None and reached and stepped else None
-        kind = "none" if p.grad is None and grad is None else "non-finite" if not math.isfinite(grad_norm) else "finite"
-        scale = math.sqrt(p.numel() / max(new.numel(), 1))
-        return Parameter(
-            name=name,
-            numel=p.numel(),
-            requires_grad=p.requires_grad,
-            optimized=id(p) in self.rates if self.known else None,
-            grad="zero" if kind == "finite" and grad_norm == 0 else kind,
-            grad_norm=grad_norm,
-            weight_norm=norm,
-            finite=bool(torch.isfinite(new).all()),
-            dtype=str(p.dtype).removeprefix("torch."),
-            moved=float(change) * scale if reached else None,  # rows that no gradient reached say nothing
-            lost=lost,
-            lr=rate,
-            fan_in=p[0].numel() if p.dim() > 1 else 0,
-        )
-
-
-def _sample(value: Tensor) -> Tensor:
-    """At most so many elements, evenly spread."""
-    flat = _local(value).reshape(-1)
-    return flat[:: -(-flat.numel() // SAMPLE)] if flat.numel() > SAMPLE else flat
-
-
-def _local(value: Tensor) -> Tensor:
-    """This rank's part of a DTensor, any other tensor as it is."""
-    local: Any = getattr(value, "to_local", None)
-    part: Tensor = value if local is None else local()
-    return part.detach()
-
-
-def _norm(value: Tensor | None) -> float:
-    if value is None or value.numel() == 0:
-        return 0.0
-    dense = value.coalesce().values() if value.is_sparse else value
-    whole = _local(dense)
-    return float(torch.linalg.vector_norm(whole, dtype=torch.float64 if whole.dtype == torch.float64 else torch.float32))
+# ---------------------------------------------------------------------- what the model is
 
 
 def temperature(model: nn.Module) -> tuple[str, float] | None:

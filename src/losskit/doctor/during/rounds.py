@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,7 +51,8 @@ class Rounds:
         trouble: Trouble,
         teller: Teller,
     ) -> None:
-        self.name, self.settings, self.facts, self.events = name, settings, dict(facts), events
+        ranks = {"world_size": dist.get_world_size()} if dist.is_available() and dist.is_initialized() else {}
+        self.name, self.settings, self.facts, self.events = name, settings, {**ranks, **facts}, events
         self.gradients, self.looks, self.trouble, self.teller = gradients, looks, trouble, teller
         self.curves = Curves()
         self._calls: tuple[LossCall, ...] = ()
@@ -76,7 +77,7 @@ class Rounds:
     def hear(self, calls: tuple[LossCall, ...], total: float | None, batch: Any) -> None:
         """The losses that were called for the first batch."""
         if calls and not self.heard:
-            self.heard, self._calls, self._total = True, calls, total
+            self.heard, self._calls, self._total = True, turned(calls, total), total
             try:
                 self._batch = None if batch is None else look_at_batch(batch)
             except Exception as problem:  # a batch of a make that is not known
@@ -190,7 +191,7 @@ class Rounds:
             cleared_between=seen.cleared_between,
             grads_before=seen.grads_before,
             steps=self._steps,
-            skipped=trouble.skipped,
+            skipped=trouble.left_out,
             parts_without_grad=tuple((name, sum(shares) / len(shares)) for name, shares in cut.items()),
             first_bad=trouble.first_bad,
         )
@@ -208,7 +209,7 @@ class Rounds:
             mains = [c for c in self._calls if c.value is not None and c.value.numel() == 1]
             whole = [c for c in mains if math.isclose(float(c.value or 0.0), total, rel_tol=1e-3)]
             try:
-                self._levels = whole[-1].levels if whole else levels_of_facts(self.facts)
+                self._levels = whole[-1].levels if whole else averaged(mains, total) or levels_of_facts(self.facts)
             except Exception as problem:  # facts that make no sense are no reason to be blind
                 self.teller.fault("levels", problem)
                 self._levels = ()
@@ -243,8 +244,29 @@ class Rounds:
         chance = next((level for level in run.levels if level.kind == "chance"), None)
         if chance is not None:
             facts["expected at the start"] = f"{chance.value:.4g} ({chance.name})"
-        if self.trouble.skipped:
-            facts["steps left out"] = self.trouble.skipped
+        if self.trouble.left_out:
+            facts["steps left out"] = self.trouble.left_out
+        if self.trouble.bad > 1:
+            facts["steps that are not finite"] = self.trouble.bad  # the first of them was run again
+        if self.gradients.steps and (several := round(self._steps / self.gradients.steps)) > 1:
+            facts["calls of step() for each step of the optimizer"] = several  # to be told as accumulate=
         if self.bad_ranks:
             facts["ranks that are not finite"] = ", ".join(str(rank) for rank in self.bad_ranks)
         return facts
+
+
+def turned(calls: tuple[LossCall, ...], total: float | None) -> tuple[LossCall, ...]:
+    """The calls, with a slope of -1 for one whose value is minus the whole loss; the graph that would say so is used up."""
+    if total is None or not total < 0:
+        return calls
+    opposite = [
+        c.value is not None and c.value.numel() == 1 and math.isclose(float(c.value), -total, rel_tol=1e-3) for c in calls
+    ]
+    return tuple(replace(c, slope=-1.0) if o and c.slope is None else c for c, o in zip(calls, opposite, strict=True))
+
+
+def averaged(calls: Sequence[LossCall], total: float) -> tuple[Level, ...]:
+    """The levels of one loss, called several times and averaged: rows and columns of a contrastive loss, several crops."""
+    values = [float(c.value) for c in calls if c.value is not None]
+    alike = len(values) > 1 and all(c.name == calls[0].name and c.levels == calls[0].levels for c in calls)
+    return calls[0].levels if alike and math.isclose(sum(values) / len(values), total, rel_tol=1e-3) else ()

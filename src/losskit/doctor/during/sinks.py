@@ -99,7 +99,7 @@ def _as_sink(one: Any) -> Sink:
         return Terminal()
     if one == "wandb":
         return WandB()
-    if isinstance(one, Path) or (isinstance(one, str) and one.endswith((".jsonl", ".json"))):
+    if isinstance(one, Path) or (isinstance(one, str) and one.endswith(".jsonl")):
         return File(one)
     other: Any = one
     if callable(getattr(other, "add_text", None)):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +14,25 @@ from torch.utils.hooks import RemovableHandle
 from ..before.spy import Spy
 from ..evidence.calls import LossCall
 
-__all__ = ["LiveSpy", "is_compiled"]
+__all__ = ["LiveSpy", "is_compiled", "unheard_warnings"]
+
+MOST = 32  # calls: as many as one step makes, not all of the rollouts before it
+
+
+@contextmanager
+def unheard_warnings() -> Generator[None, None, None]:
+    """No warning is shown in the block; the filters are left alone, since torch and Python show all again when they change."""
+    shown = warnings.showwarning
+    warnings.showwarning = _ignored
+    try:
+        yield
+    finally:
+        if warnings.showwarning is _ignored:
+            warnings.showwarning = shown
+
+
+def _ignored(*_: Any, **__: Any) -> None:
+    """In place of ``warnings.showwarning``."""
 
 
 def is_compiled(*parts: Any) -> bool:
@@ -19,12 +40,6 @@ def is_compiled(*parts: Any) -> bool:
     modules = [m for part in parts if isinstance(part, nn.Module) for m in part.modules()]
     marks = ("_orig_mod", "_torchdynamo_orig_callable", "_compiled_call_impl")
     return any(getattr(part, mark, None) is not None for part in (*parts, *modules) for mark in marks)
-
-
-def _top_mode() -> Any:
-    """The innermost function mode; torch keeps it for itself, and without it every mode counts as ours."""
-    current = getattr(torch.overrides, "_get_current_function_mode", None)
-    return None if current is None else current()
 
 
 class LiveSpy:
@@ -35,7 +50,6 @@ class LiveSpy:
         self.autocast: tuple[str, torch.dtype] | None = None
         """Device and format of the autocast that the model was called in."""
         self._spy: Spy | None = None
-        self._top: Any = None
         self._hook: RemovableHandle | None = None
         self._model = model
 
@@ -53,17 +67,17 @@ class LiveSpy:
     def arm(self) -> None:
         """Begin to listen; nothing if it listens already."""
         if self.allowed and self._spy is None:
-            self._spy = Spy()
+            self._spy = Spy(most=MOST)
             self._spy.__enter__()
-            self._top = _top_mode()
 
     def disarm(self) -> tuple[LossCall, ...] | None:
-        """What was heard; None if it did not listen, or cannot leave yet since the user stands in a mode of his own."""
-        if self._spy is None or _top_mode() is not self._top:
+        """What was heard; None if it did not listen."""
+        if self._spy is None:
             return None
         spy, self._spy = self._spy, None
         spy.__exit__(None, None, None)
-        return tuple(spy.finish())  # the graph has been used up by backward
+        with unheard_warnings():  # each loss is called a second time, sample by sample
+            return spy.finish()
 
     def _called(self, model: nn.Module, _: Any) -> None:
         device = next((p.device.type for p in model.parameters()), "cpu")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from ..finding import SEVERITIES, Fault, Finding
 from .sinks import Sink
 
 __all__ = ["Teller"]
+
+T = TypeVar("T")
+APART = 150  # steps after which a jump of the loss is another one: what has not come back until then is called lasting
 
 
 class Teller:
@@ -33,7 +36,9 @@ class Teller:
 
     def _is_news(self, one: Finding) -> bool:
         before = self.told.get((one.code, one.hit.where))
-        return before is None or SEVERITIES.index(one.severity) < SEVERITIES.index(before.severity)
+        if before is None or SEVERITIES.index(one.severity) < SEVERITIES.index(before.severity):
+            return True
+        return _happened_again(before, one)
 
     def _hand_over(self, sink: Sink, one: Finding) -> None:
         try:
@@ -41,6 +46,14 @@ class Teller:
         except Exception as problem:  # a full disk or a lost connection must not end the training
             name = getattr(sink, "__name__", type(sink).__name__)
             self.fault(f"sink {name}", problem)
+
+    def safely(self, where: str, call: Callable[[], T]) -> T | None:
+        """What the call returns, None where it fails: a training does not end for the doctor's sake."""
+        try:
+            return call()
+        except Exception as problem:
+            self.fault(where, problem)
+            return None
 
     def fault(self, where: str, problem: Any) -> None:
         """Remember a failure of the doctor's own, the first of each place."""
@@ -54,3 +67,14 @@ class Teller:
         gone = [o for o in self.told.values() if o.code not in now | folded and o.severity != "info"]
         order = {severity: place for place, severity in enumerate(SEVERITIES)}
         return tuple(sorted([*findings, *gone], key=lambda one: order[one.severity]))
+
+
+def _happened_again(before: Finding, now: Finding) -> bool:
+    """Whether it is another event than the one that was told, and no revision of that: twice as many spikes, a later jump."""
+    old, new = before.hit, now.hit
+    if now.code == "D502":
+        return new.numbers.get("spikes", 1.0) >= 2 * old.numbers.get("spikes", 1.0)
+    if old.step is None or new.step is None or now.code not in ("D501", "D507"):
+        return False
+    low = new.numbers.get("low_step", new.step)  # a divergence of the same low is the same one
+    return new.step > old.step + APART and low > old.step

@@ -23,6 +23,8 @@ from .teller import Teller
 __all__ = ["NonFiniteError", "Trouble"]
 
 MOST_BYTES = 256 * 2**20  # of batches on a device that are kept until their numbers have arrived
+BETWEEN = 10  # times "every": steps between two snapshots; looks may be further apart, since they are as dear as steps
+MOST_BATCHES = 64  # of one step, the newest: a loop that calls saw() and never step() must not fill the memory
 SEARCH = 30  # skipped steps in a row after which a gradient scaler is not searching any more: 2^16 to 2^-14
 
 
@@ -44,8 +46,9 @@ class Trouble:
         self._in_a_row = 0
         self._late = False
         """Numbers arrive after the step that they are of."""
+        self._every, self._next_snapshot = 1, 0
         self._batches: deque[tuple[int, Any]] = deque()
-        self._unnumbered: list[Any] = []
+        self._unnumbered: deque[Any] = deque(maxlen=MOST_BATCHES)
         optimizer = gradients.optimizer
         known = isinstance(optimizer, torch.optim.Optimizer)
         self._guard = Guard(optimizer, step.model, path=snapshot) if known and mode in ("skip", "snapshot") else None
@@ -55,6 +58,7 @@ class Trouble:
         if self._guard is not None:
             self._guard.close()
         self._batches.clear()
+        self._unnumbered.clear()
 
     # ------------------------------------------------------------------ batches
 
@@ -65,10 +69,11 @@ class Trouble:
 
     def number(self, step: int, every: int) -> None:
         """All batches since the last call were of this step; those whose numbers have arrived are forgotten."""
+        self._every = every
         self._batches.extend((step, batch) for batch in self._unnumbered)
         sizes = [t.numel() * t.element_size() for batch in self._unnumbered for t in tensors_in(batch) if t.device.type != "cpu"]
         lag = min(2 * every, MOST_BYTES // max(sum(sizes), 1)) if sizes else 0
-        self._unnumbered = []
+        self._unnumbered.clear()
         while self._batches and self._batches[0][0] < step - lag:
             self._batches.popleft()
 
@@ -77,9 +82,9 @@ class Trouble:
     def guard(self, step: int, total: Tensor | float, norm: Tensor | None) -> bool:
         """What can be done without waiting: on a device the optimizer itself leaves the step out."""
         numbers = [n for n in (total, norm) if isinstance(n, Tensor)]
-        if all(n.device.type == "cpu" for n in numbers):
+        self._late = self._late or any(n.device.type != "cpu" for n in numbers)
+        if not self._late or not numbers:
             return True  # check() is asked before the step anyway
-        self._late = True
         if self.mode == "raise":
             return self.check(step, float(total), -1.0 if norm is None else float(norm))
         if self.mode == "skip" and self._guard is not None:
@@ -107,6 +112,11 @@ class Trouble:
         return False
 
     @property
+    def left_out(self) -> int:
+        """Steps that the optimizer did not take or that moved nothing; waits for the device."""
+        return self.skipped + (0 if self._guard is None else self._guard.skipped)
+
+    @property
     def searching(self) -> bool:
         """Whether gradients that are not finite may be a gradient scaler's search for its scale."""
         return self.gradients.scales and self._in_a_row <= SEARCH
@@ -125,8 +135,10 @@ class Trouble:
                 p.grad = None
             self.skipped += 1
         if self._goes_back and self._guard is not None and self.poisoned:
-            with contextlib.suppress(RuntimeError):  # the run was bad before the first snapshot
+            try:
                 self._guard.restore()
+            except Exception as problem:  # e.g. the run was bad before the first snapshot
+                self.teller.fault("going back to good weights", problem)
 
     def _find_origin(self, step: int) -> None:
         """Run the batches of the step again, one by one, until one of them shows where it begins."""
@@ -152,8 +164,9 @@ class Trouble:
     # ------------------------------------------------------------------ afterwards
 
     def snapshot(self, step: int) -> None:
-        """Keep the weights of now, if they are good and somebody wants to go back to them."""
-        if self._goes_back and self._guard is not None:
+        """Every so many steps keep the weights of now, if they are good and somebody wants to go back to them."""
+        if self._goes_back and self._guard is not None and step >= self._next_snapshot:
+            self._next_snapshot = step + BETWEEN * self._every
             try:
                 self._guard.snapshot(step)
             except Exception as problem:  # e.g. a full disk

@@ -16,7 +16,7 @@ class Dependence:
     others: float | None = None
     """Outputs of sample i when sample j is changed, in evaluation mode; 0 if the samples are apart."""
     pair: tuple[int, int] | None = None
-    """The first such (i, j)."""
+    """The (i, j) of the largest such change; i is the one that moved."""
     future: float | None = None
     """Outputs at tokens up to t when tokens after t are changed; None for a model without a time axis."""
     token: int | None = None

@@ -33,7 +33,7 @@ class Look:
     temperature: tuple[str, float, float | None] | None = None
     """A learned temperature: its name, its value, and the bound that it stands at, if any."""
     noise_scale: float | None = None
-    """B_noise of McCandlish et al. 2018 from gradients of parts of the batch."""
+    """B_simple = tr(Sigma) / |G|^2 of McCandlish et al. 2018, from gradients of halves of the batch."""
     batch_size: int = 0
     supervised: int | None = None
     """Rows that the loss counted."""

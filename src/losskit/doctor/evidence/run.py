@@ -60,6 +60,10 @@ class Reading:
     """Steps at which counting went back: the log has the steps from there on twice, the later ones count."""
     series_seen: tuple[str, ...] = ()
     """Every name in the log, used or not."""
+    repeated: int = 0
+    """Points of the main loss that are left out: a later one of the same step, or of a restart, counts."""
+    unsorted: bool = False
+    """The lines were not in the order of their steps."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Parameter:
     lr: float | None = None
     fan_in: int = 0
     home: str = "model"
-    """"model", "criterion", "hidden" (an attribute of the model that is not registered), "loose" (in the loss's graph only) or "other"."""
+    """"model", "criterion", "hidden" (an unregistered attribute of the model), "loose" (in the loss's graph only) or "other"."""
     felt: float | None = None
     """Where there is no gradient: relative change of the loss when the values are changed. 0 if the loss does not use them."""
     twin: str = ""

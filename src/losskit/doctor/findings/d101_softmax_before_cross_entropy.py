@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-from ..before.labels import comes_from, scores_of, takes_class_scores
+from ..before.labels import SAME_PROBABILITIES, comes_from, scores_of, takes_class_scores
 from ..evidence import Evidence
 from ..evidence.calls import LossCall
 from ..finding import Hit, finding
+from ..levels_plateaus import softmax_twice
 
 __all__ = ["softmax_before_cross_entropy"]
 
 LARGEST_GAP = 1e-3  # float16 probabilities of a row sum to 1 within this; bfloat16 ones within ten times as much
 ENOUGH_ROWS = 8  # so many rows of scores do not sum to 1 by chance
-SAME_VALUES = ("Clamp", "ClampMin", "ClampMax", "Add")  # clamp(softmax, 1e-7) and softmax + 1e-7 are still probabilities
 
 
 @finding("D101", severity="error", phases=("before", "during"), explains=("D401", "D403", "D504", "D505", "D217", "D218", "D310"))
@@ -43,7 +42,7 @@ def softmax_before_cross_entropy(evidence: Evidence) -> Iterator[Hit]:
         rows = scores_of(call) if takes_class_scores(call) else None
         if rows is None or rows.shape[1] < 2:
             continue
-        node = comes_from(call, "input", ("Softmax",), SAME_VALUES)
+        node = comes_from(call, "input", ("Softmax",), SAME_PROBABILITIES)
         if not node and (len(rows) < ENOUGH_ROWS or bool((rows == rows[:1]).all()) or comes_from(call, "input", ("LogSoftmax",))):
             continue
         gap = float((rows.sum(1) - 1).abs().amax())
@@ -65,5 +64,4 @@ def _floor(call: LossCall, classes: int) -> float | None:
     plain = call.name == "cross_entropy" and call.tensors.get("weight") is None and not call.options.get("z_loss")
     if not plain or target is None or target.is_floating_point():
         return None
-    smoothing = float(call.options.get("label_smoothing", 0.0))
-    return math.log(math.e + classes - 1) - (1 - smoothing + smoothing / classes)
+    return softmax_twice(classes, float(call.options.get("label_smoothing", 0.0)))

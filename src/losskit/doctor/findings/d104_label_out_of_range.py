@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..before.labels import BINARY, Classes, classes_of
+from ..before.labels import Classes, classes_of, takes_binary_scores
 from ..evidence import Evidence
 from ..evidence.calls import LossCall
 from ..finding import Hit, finding
@@ -82,7 +82,8 @@ def _remedy(found: Classes, bad: Tensor) -> str:
 
 def _binary(call: LossCall) -> Hit | None:
     target = call.tensors.get("target")
-    if call.name not in BINARY or target is None or target.numel() == 0 or target.dtype == torch.bool:
+    binary = takes_binary_scores(call) or (call.home == "torch" and call.name == "binary_cross_entropy")
+    if not binary or target is None or target.numel() == 0 or target.dtype == torch.bool:
         return None
     bad = (target < 0) | (target > 1)
     if not bool(bad.any()):

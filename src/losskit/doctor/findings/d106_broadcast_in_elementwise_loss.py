@@ -9,18 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..before.labels import entry_of
+from ..before.regression import compares_elements, predicted
 from ..evidence import Evidence
 from ..evidence.calls import LossCall
 from ..finding import Hit, finding
 
 __all__ = ["broadcast_in_elementwise_loss"]
-
-ELEMENTWISE = (
-    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "gaussian_nll_loss", "poisson_nll_loss", "soft_margin_loss", "kl_div",
-    "hinge_embedding_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "binary_focal_loss", "asymmetric_loss",
-    "rmse_loss", "log_cosh_loss", "general_robust_loss", "charbonnier_loss", "msle_loss", "quantile_loss",
-)  # fmt: skip
-PREDICTED = ("input", "mean")
 
 
 @finding(
@@ -56,10 +50,9 @@ def broadcast_in_elementwise_loss(evidence: Evidence) -> Iterator[Hit]:
 
 
 def _called(call: LossCall) -> Hit | None:
-    input = next((call.tensors[n] for n in PREDICTED if n in call.tensors), None)
-    target = call.tensors.get("target")
-    if call.name not in ELEMENTWISE or input is None or target is None or input.shape == target.shape:
-        return None
+    input, target = predicted(call), call.tensors.get("target")
+    if call.slope == 0 or not compares_elements(call) or input is None or target is None or input.shape == target.shape:
+        return None  # computed for a log alone, it misleads no training
     shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
     numbers = {"input": input.numel(), "target": target.numel()}
     if call.error:

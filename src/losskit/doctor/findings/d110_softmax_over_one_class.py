@@ -23,8 +23,8 @@ def softmax_over_one_class(evidence: Evidence) -> Iterator[Hit]:
 
     Cause:       softmax over one number is 1. Cross-entropy of it is exactly 0 with zero gradients; a binary loss of it is
                  constant.
-    Rule:        A loss that takes class scores has one class, or a softmax stands above the input of another loss and every
-                 value is exactly 1.
+    Rule:        A loss that takes class scores, or nll_loss, has one class, or a softmax stands above the input of another loss
+                 and every value is exactly 1.
     Silent when: the axis has two entries or more.
     Fix:         One output: binary_cross_entropy_with_logits(scores.squeeze(-1), target.float()), and sigmoid where
                  probabilities are read. Or two outputs and cross_entropy.
@@ -52,4 +52,4 @@ def softmax_over_one_class(evidence: Evidence) -> Iterator[Hit]:
 
 def _one_class(call: LossCall) -> bool:
     input = call.tensors["input"]
-    return takes_class_scores(call) and input.dim() >= 2 and input.shape[class_dim(call)] == 1
+    return (takes_class_scores(call) or call.name == "nll_loss") and input.dim() >= 2 and input.shape[class_dim(call)] == 1

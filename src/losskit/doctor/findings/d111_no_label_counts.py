@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..before.labels import classes_of
 from ..evidence import Evidence
 from ..evidence.calls import LossCall
-from ..finding import Hit, finding
+from ..evidence.probes import Look
+from ..finding import Hit, Severity, finding
 
 __all__ = ["no_label_counts"]
 
 FEWEST = 0.01  # share of labels that count; masked language models have 0.15, answers after long prompts some hundredths
+LOOKS = 2  # one batch without labels may be an odd one
 ENOUGH = 500  # labels before a share of 1 % is a number at all
 
 
@@ -27,7 +29,8 @@ def no_label_counts(evidence: Evidence) -> Iterator[Hit]:
     Cause:       The mean over nothing is 0 / 0: torch returns NaN and poisons the weights, losskit returns 0. Labels are lost
                  where the padding id is also a real id, a prompt fills the whole window, or a mask is inverted.
     Rule:        An error where no label, no mask entry and no weight of a call counts; a warning where fewer than 1 % of at
-                 least 500 class labels do.
+                 least 500 class labels do. Live also a warning where no label counts in two of the batches looked at, an error
+                 if it is all of them.
     Silent when: some labels count, or labels are class probabilities without a mask.
     Fix:         Leave such samples out of the data, or sum the losses and divide by max(count, 1). Check ignore_index and the
                  mask's sense (True = counts in losskit).
@@ -37,10 +40,21 @@ def no_label_counts(evidence: Evidence) -> Iterator[Hit]:
         F.cross_entropy(scores, torch.full((8,), -100))     # sick: NaN
         F.cross_entropy(scores, torch.tensor([-100, 3]))    # healthy
     """
-    for call in evidence.calls:
-        hit = _classes(call) or _masked(call)
-        if hit is not None:
-            yield hit
+    seen = [hit for call in evidence.calls if (hit := _classes(call) or _masked(call)) is not None]
+    yield from seen
+    if not seen and evidence.probes is not None:
+        yield from _later(evidence.probes.looks)
+
+
+def _later(looks: Sequence[Look]) -> Iterator[Hit]:
+    """Of a live run, whose first calls had labels that count."""
+    told = [look for look in looks if look.supervised is not None]
+    empty = [look for look in told if look.supervised == 0]
+    if len(empty) < LOOKS:
+        return
+    said = f"no label counts in {len(empty)} of {len(told)} batches looked at, the first at step {empty[0].step}"
+    severity: Severity | None = None if empty == told else "warning"
+    yield Hit(said, {"empty": len(empty), "looks": len(told)}, step=empty[0].step, severity=severity)
 
 
 def _classes(call: LossCall) -> Hit | None:

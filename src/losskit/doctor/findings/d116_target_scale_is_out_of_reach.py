@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import Tensor
-
+from ..before.overfit import progress
+from ..before.regression import outsized
 from ..evidence import Evidence
 from ..finding import Hit, finding
 
 __all__ = ["target_scale_is_out_of_reach"]
 
-RATIO = 1e3  # root mean square of targets to that of outputs
 LEAST = 0.5  # of the way to the floor on one batch in 200 steps: on its way
-ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "rmse_loss", "log_cosh_loss", "charbonnier_loss")
 
 
 @finding("D116", severity="warning", phases=("before",), explains=("D217", "D218", "D401", "D504"))
 def target_scale_is_out_of_reach(evidence: Evidence) -> Iterator[Hit]:
-    """The targets are a thousand times the outputs, and the optimizer does not get there on one batch.
+    """The targets are a hundred times the outputs or more, and the optimizer does not get there on one batch.
 
     Cause:       A fresh model puts out values around 1. Adam moves every weight by about lr a step, whatever the loss is:
                  to targets of 1e5 it needs millions of steps. SGD's step grows with the targets instead, and diverges.
-    Rule:        A regression loss whose targets have a root mean square above 1000 times that of the outputs, and the
+    Rule:        A regression loss whose targets have a root mean square above 100 times that of the outputs, and the
                  user's optimizer (without one, Adam 1e-3) has made less than half of the way to the floor on one batch.
                  Without that trial it is info.
-    Silent when: the optimizer learns the batch all the same: a larger learning rate compensates (info).
+    Silent when: the targets are within 100 times the outputs. Where the optimizer learns the batch all the same (a larger
+                 learning rate compensates), or the time ran out, it is only noted as info.
     Fix:         train on (y - y.mean()) / y.std(), with the moments of the training data, and scale the predictions back.
     Confirm:     the loss at the start is about 1 with standardised targets under the mean squared error.
     Reference:   Bishop, Neural Networks for Pattern Recognition, 1995, section 8.2.
@@ -34,12 +33,10 @@ def target_scale_is_out_of_reach(evidence: Evidence) -> Iterator[Hit]:
         F.mse_loss(model(x), (price - 250_000) / 80_000)       # healthy
     """
     for call in evidence.calls:
-        output, target = call.tensors.get("input"), call.tensors.get("target")
-        if call.name not in ELEMENTWISE or output is None or target is None or not output.numel() or not target.numel():
+        sizes = outsized(call)
+        if sizes is None:
             continue
-        large, small = _size(target), _size(output)
-        if not large > RATIO * max(small, 1e-12):
-            continue
+        large, small = sizes
         tried = evidence.overfit
         trial = None if tried is None else tried.own or tried.adam
         numbers = {"target": large, "output": small, "ratio": large / max(small, 1e-12)}
@@ -47,13 +44,8 @@ def target_scale_is_out_of_reach(evidence: Evidence) -> Iterator[Hit]:
         if tried is None or trial is None:
             yield Hit(said, numbers, where=call.where, severity="info")
             continue
-        way = tried.start - tried.floor
-        made = (trial.losses[0] - trial.losses[-1]) / way if trial.losses and way > 0 else 0.0
+        made = progress(trial.losses, tried.floor)
         numbers["made"] = made
         sick = not trial.reached and made < LEAST and not tried.out_of_time
         after = f": {trial.optimizer} has come {max(made, 0):.1%} of the way on one batch in {trial.steps} steps"
         yield Hit(said + after, numbers, where=call.where, severity="warning" if sick else "info")
-
-
-def _size(values: Tensor) -> float:
-    return float(values.detach().double().square().mean().sqrt())

@@ -29,6 +29,7 @@ def one_class_in_the_batch(evidence: Evidence) -> Iterator[Hit]:
                  then unlearns it for the next. Where a class has 99 % of the data the loss is small from the start and says
                  nothing of the rest.
     Rule:        All labels that count are one class: of 3 classes or more in at least 16 samples, of 2 in at least 32. Info
+                 where it is class 0 of two (of positives that are one in a hundred, 256 rows have none once in 13 times), or
                  where one class has 99 % or more of at least 200 labels and others are there.
     Silent when: the labels are no entry of the batch or the same binary loss is called twice (real and fake in a GAN), the
                  objective is adversarial, the loss has class weights or is made for imbalance, or labels are tokens ahead.
@@ -54,7 +55,9 @@ def one_class_in_the_batch(evidence: Evidence) -> Iterator[Hit]:
         numbers = {"labels": total, "of one class": most, "class": int(counts.argmax()), "classes": len(counts)}
         if most == total and samples >= (SAMPLES if len(counts) > 2 else SAMPLES_OF_TWO):
             said = f"all {total} labels of {call.name} are class {numbers['class']} of {len(counts)}"
-            yield Hit(said, numbers, where=call.where, confidence=0.9 if len(counts) > 2 else 0.7)
+            rare = len(counts) == 2 and numbers["class"] == 0
+            confidence = 0.9 if len(counts) > 2 else 0.7
+            yield Hit(said, numbers, where=call.where, confidence=confidence, severity="info" if rare else None)
         elif EXTREME * total <= most < total and total >= ENOUGH:
             said = f"class {numbers['class']} has {most} of {total} labels of {call.name} ({100 * most / total:.2f} %)"
             yield Hit(said, numbers, where=call.where, severity="info")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..before.labels import classes_of
+from ..before.optimizers import ignores_scale
 from ..evidence import Evidence
 from ..evidence.calls import LossCall
 from ..finding import Hit, finding
@@ -12,16 +14,15 @@ __all__ = ["sum_in_place_of_mean"]
 
 WHOLE = 0.05  # relative gap between the slope of a plain sum and the one that is seen
 FEWEST = 4  # samples; a sum over two is a factor that any learning rate takes
-# updates of these do not depend on the scale of the gradient
-SCALE_FREE = ("Adam", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Adafactor", "Lion", "LAMB", "Rprop", "Muon")
 
 
 @finding("D119", severity="warning", phases=("before", "during"), explains=("D215", "D309", "D401", "D501"))
 def sum_in_place_of_mean(evidence: Evidence) -> Iterator[Hit]:
     """The loss is a sum over the samples and nothing divides it.
 
-    Cause:       With a sum the gradient is N times that of the mean: the learning rate is in effect N times as large, it
-                 changes with the batch size and with a last batch that is smaller, and clipping bites N times earlier.
+    Cause:       With a sum over N samples (tokens, pixels) the gradient is N times that of the mean: the learning rate is in
+                 effect N times as large, it changes with the batch size and with a last batch that is smaller, and clipping
+                 bites N times earlier.
     Rule:        The one loss of the batch is called with reduction="sum", or with "none" and then summed, over 4 samples or
                  more, and the total rises by as much as the sum does (within 5 %). Info with an optimizer whose steps do not
                  depend on the scale of the gradient (Adam and its relatives), with none known, or where several losses are
@@ -39,13 +40,22 @@ def sum_in_place_of_mean(evidence: Evidence) -> Iterator[Hit]:
     if not summed or len(summed) < len(calls):
         return
     optimizer = "" if evidence.wiring is None else evidence.wiring.optimizer
-    kind = optimizer.partition("(")[0].split(" ")[0].rpartition(".")[2]
-    sure = len(summed) == 1 and kind != "" and not any(kind.endswith(one) or kind.startswith(one) for one in SCALE_FREE)
+    sure = len(summed) == 1 and optimizer != "" and not ignores_scale(optimizer)
     for call, samples in summed:
-        said = f"{call.name} is summed over {samples} samples and not divided: its gradient is {samples} times that of the mean"
-        numbers = {"samples": samples, "slope": float(call.slope or 0)}
+        terms = _terms(call) or samples
+        over = f"{samples} samples" if terms == samples else f"{terms} numbers of {samples} samples"
+        said = f"{call.name} is summed over {over} and not divided: its gradient is {terms} times that of the mean"
+        numbers = {"samples": samples, "terms": terms, "slope": float(call.slope or 0)}
         yield Hit(said, numbers, where=call.where, severity=None if sure else "info")
         return
+
+
+def _terms(call: LossCall) -> int:
+    """How many numbers the sum has: labels that count, or elements; 0 where nobody knows."""
+    found = classes_of(call)
+    if found is not None:
+        return int(found.counted.sum())
+    return 0 if call.per_sample is None else call.per_sample.numel()
 
 
 def _summed(call: LossCall) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..before.measured import some
+from ..during.still import still
 from ..evidence import Evidence
 from ..evidence.wiring import Parameter
 from ..finding import Hit, Severity, finding
@@ -13,7 +15,7 @@ __all__ = ["parameter_in_no_optimizer"]
 _WHAT = {"criterion": "of the loss function", "hidden": "in a plain list or attribute of the model", "loose": "outside the model"}
 
 
-@finding("D203", severity="error", phases=("before",), explains=("D205", "D218", "D705"))
+@finding("D203", severity="error", phases=("before", "during"), explains=("D205", "D218", "D705"))
 def parameter_in_no_optimizer(evidence: Evidence) -> Iterator[Hit]:
     """A trainable parameter is in no optimizer: it stays at its first value for the whole run.
 
@@ -23,7 +25,8 @@ def parameter_in_no_optimizer(evidence: Evidence) -> Iterator[Hit]:
     Rule:        A parameter with requires_grad gets a gradient in one backward pass, and its identity is in no group of the
                  optimizer. Warning instead of error: only the last layers are optimized while the others are not frozen, which
                  may be meant (only noted with from_scratch=False); exactly the matrices are, as by Muon; or the parameter is
-                 outside of model and loss function.
+                 outside of model and loss function. Live: at two looks or more it has a gradient that is not 0, and no bit of it
+                 has changed since the first; never more than a warning.
     Silent when: no optimizer was given; the parameter is frozen or gets no gradient; it belongs to another model that the loss
                  passes through, as a discriminator does; the run is declared adversarial.
     Fix:         optimizer = torch.optim.AdamW([*model.parameters(), *loss_fn.parameters()]), made after the last layer; layers
@@ -36,20 +39,32 @@ def parameter_in_no_optimizer(evidence: Evidence) -> Iterator[Hit]:
         self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(3)])   # healthy
     """
     seen = evidence.wiring
-    if seen is None or seen.own_step or not seen.loss_requires_grad or evidence.settings.objective == "adversarial":
+    if evidence.settings.objective == "adversarial" or (seen is not None and (seen.own_step or not seen.loss_requires_grad)):
         return
-    reached = [p for p in seen.parameters if p.requires_grad and p.grad in ("finite", "zero", "non-finite") and p.home != "other"]
+    parameters = _live(evidence) if seen is None else seen.parameters
+    reached = [p for p in parameters if p.requires_grad and p.grad in ("finite", "zero", "non-finite") and p.home != "other"]
     held = [p for p in reached if p.optimized]
     left = [p for p in reached if p.optimized is False]
     if not left:
         return
-    names = ", ".join(p.name for p in left[:3]) + (", ..." if len(left) > 3 else "")
+    names = some([p.name for p in left])
     share = sum(p.numel for p in left) / sum(p.numel for p in reached)
     place = _WHAT.get(left[0].home, "")
     said = f"{len(left)} of {len(reached)} parameters with a gradient are in no optimizer ({share:.1%} of the weights): {names}"
     numbers = {"parameters": len(left), "of": len(reached), "share": share}
     severity = _severity(left, held, from_scratch=evidence.settings.from_scratch)
+    if seen is None and severity is None:
+        severity = "warning"  # a second optimizer may be on its way
     yield Hit(f"{said}, {place}" if place else said, numbers, where=left[0].name, severity=severity)
+
+
+def _live(evidence: Evidence) -> list[Parameter]:
+    """What an optimizer holds at a look of a live run, and what no step has changed since the first; none if it holds nothing."""
+    found = still(evidence)
+    if found is None or not any(p.optimized for p in found[0]):
+        return []
+    trained, stood, _ = found
+    return [p for p in trained if p.optimized or (p in stood and p.grad == "finite")]
 
 
 def _severity(left: Sequence[Parameter], held: Sequence[Parameter], *, from_scratch: bool | None) -> Severity | None:

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from ..during.still import still
 from ..evidence import Evidence
 from ..finding import Hit, Severity, finding
 
 __all__ = ["optimizer_of_another_model"]
 
 
-@finding("D204", severity="error", phases=("before",), explains=("D203", "D205", "D218", "D403", "D505"))
+@finding("D204", severity="error", phases=("before", "during"), explains=("D203", "D205", "D206", "D218", "D403", "D504", "D505"))
 def optimizer_of_another_model(evidence: Evidence) -> Iterator[Hit]:
     """The optimizer moves weights that nothing uses: those of the model before it was copied, rebuilt or given a new layer.
 
     Cause:       The optimizer was made from another object: the model was built again, deep-copied, moved by a function that
                  makes new parameters, or a layer was replaced after optimizer = ....
     Rule:        The optimizer's groups hold tensors that are no parameters of model, loss function or step function and not in
-                 the loss's graph. Error: it holds none of the model's trainable ones, or the strangers have the shapes of
-                 parameters of the model that it lacks. Info: it holds all of the model's besides.
+                 the loss's graph. Error: it holds none of the model's trainable ones, or the strangers are as many matrices
+                 and as many vectors as those of the model that it lacks: a layer that was replaced, whatever its size.
+                 Warning: it lacks some of the model's, and the counts differ. Info: it holds all of the model's besides. Live: an
+                 error if it holds none, and at two looks or more the weights are the same to the last bit.
     Silent when: every tensor that it holds is the model's or the criterion's, or the loss hangs on it.
     Fix:         make the optimizer last: model.head = nn.Linear(512, 10); optimizer = AdamW(model.parameters(), lr=1e-3).
     Confirm:     {id(p) for g in optimizer.param_groups for p in g["params"]} <= {id(p) for p in model.parameters()}.
@@ -29,7 +32,10 @@ def optimizer_of_another_model(evidence: Evidence) -> Iterator[Hit]:
         model = build(); optimizer = SGD(model.parameters(), lr=0.1)   # healthy
     """
     seen = evidence.wiring
-    if seen is None or not seen.foreign:
+    if seen is None:
+        yield from _live(evidence)
+        return
+    if not seen.foreign:
         return
     own = [p for p in seen.parameters if p.requires_grad and p.home in ("model", "criterion")]
     held = sum(bool(p.optimized) for p in own)
@@ -43,6 +49,18 @@ def optimizer_of_another_model(evidence: Evidence) -> Iterator[Hit]:
     shapes = ", ".join(str(shape) for shape in list(dict.fromkeys(seen.foreign))[:3])
     said = f"{strangers} of the parameters in {seen.optimizer or 'the optimizer'} are not the model's (shapes {shapes}); it holds"
     yield Hit(f"{said} {held} of the model's {len(own)}", {"foreign": strangers, "held": held, "of": len(own)}, severity=severity)
+
+
+def _live(evidence: Evidence) -> Iterator[Hit]:
+    """None of the model's weights is held and none moves: a wrapper that keeps copies of its own would move them."""
+    found = still(evidence)
+    if found is None:
+        return
+    trained, stood, step = found
+    reached = [p for p in trained if p.grad == "finite"]
+    if reached and len(stood) == len(trained) and all(p.optimized is False for p in trained):
+        said = f"the optimizer holds none of the model's {len(trained)} trainable parameters, and none has changed by step {step}"
+        yield Hit(said, {"held": 0, "of": len(trained), "step": step})
 
 
 def _replaced(evidence: Evidence) -> bool:

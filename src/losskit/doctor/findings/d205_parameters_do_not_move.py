@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..before.measured import some
 from ..evidence import Evidence
 from ..evidence.probes import Look
 from ..evidence.wiring import Parameter
@@ -18,7 +19,12 @@ SMALL = 1e-5  # learning rate x gradient / weight: below, a step may vanish in f
 _HALF = ("float16", "bfloat16")
 
 
-@finding("D205", severity="error", phases=("during",), explains=("D402", "D403", "D504", "D505", "D606", "D702", "D703", "D804"))
+@finding(
+    "D205",
+    severity="error",
+    phases=("during",),
+    explains=("D206", "D402", "D403", "D504", "D505", "D606", "D702", "D703", "D804"),
+)
 def parameters_do_not_move(evidence: Evidence) -> Iterator[Hit]:
     """Trainable weights get gradients and stay what they are.
 
@@ -51,7 +57,7 @@ def parameters_do_not_move(evidence: Evidence) -> Iterator[Hit]:
         return
     held = [p for p in still if p.optimized is not False]
     everything = len(still) == len(reached)
-    names = ", ".join(p.name for p in still[:3]) + (", ..." if len(still) > 3 else "")
+    names = some([p.name for p in still])
     first, now = last[0].step, last[-1].step
     whose = "" if held or last[-1].parameters[0].optimized is None else "; the optimizer does not hold them"
     how_many = f"{len(still)} of {len(reached)} parameters with a gradient"

@@ -38,6 +38,7 @@ def gradients_are_not_cleared(evidence: Evidence) -> Iterator[Hit]:
         )
         yield Hit(said, {"parameters": seen.grads_before, "of": len(seen.parameters)}, where="step()")
     elif probes is not None and probes.grads_before >= SEEN:
-        times = f"{probes.grads_before} times in {probes.steps} steps"
+        looks = max(len(probes.looks), probes.grads_before)
+        times = f"in {probes.grads_before} of {looks} steps that were looked at"
         said = f"the gradients of the step before were still there at backward(), {times}"
-        yield Hit(said, {"times": probes.grads_before, "steps": probes.steps})
+        yield Hit(said, {"times": probes.grads_before, "looks": looks, "steps": probes.steps})

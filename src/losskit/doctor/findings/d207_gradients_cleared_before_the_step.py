@@ -12,7 +12,7 @@ __all__ = ["gradients_cleared_before_the_step"]
 SEEN = 2  # looks of a live run: once may be a batch that the loop rejects
 
 
-@finding("D207", severity="error", phases=("before", "during"), explains=("D205", "D310", "D403", "D504", "D505"))
+@finding("D207", severity="error", phases=("before", "during"), explains=("D202", "D205", "D310", "D403", "D504", "D505"))
 def gradients_cleared_before_the_step(evidence: Evidence) -> Iterator[Hit]:
     """zero_grad() stands between backward() and step(): the optimizer finds no gradient and does nothing.
 
@@ -30,9 +30,10 @@ def gradients_cleared_before_the_step(evidence: Evidence) -> Iterator[Hit]:
     """
     seen, probes = evidence.wiring, evidence.probes
     if seen is not None and seen.cleared_between:
-        count = sum(p.grad == "finite" for p in seen.parameters)
+        count = sum(p.grad == "finite" and p.optimized is not False for p in seen.parameters)
         said = f"the gradients of {count} parameters are gone when {seen.optimizer or 'the optimizer'} steps"
         yield Hit(said, {"parameters": count, "of": len(seen.parameters)}, where="step()")
     elif probes is not None and probes.cleared_between >= SEEN:
-        said = f"gradients were gone when the optimizer stepped, {probes.cleared_between} times in {probes.steps} steps"
-        yield Hit(said, {"times": probes.cleared_between, "steps": probes.steps})
+        looks = max(len(probes.looks), probes.cleared_between)
+        said = f"gradients were gone when the optimizer stepped, in {probes.cleared_between} of {looks} steps looked at"
+        yield Hit(said, {"times": probes.cleared_between, "looks": looks, "steps": probes.steps})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from ..before.measured import some
 from ..evidence import Evidence
 from ..finding import Hit, finding
 
@@ -36,19 +37,15 @@ def wrong_mode(evidence: Evidence) -> Iterator[Hit]:
     if len(late) == LOOKS and not any(look.training for look in late):
         modal = sorted({module.name for module in late[-1].modules if module.kind.startswith(MODAL)})
         if modal:
-            said = f"the model trains in eval mode, which matters to {len(modal)} dropout and batch norm modules ({_some(modal)})"
+            said = f"the model trains in eval mode, which matters to {len(modal)} dropout and batch norm modules ({some(modal)})"
             yield Hit(said, {"modules": len(modal)}, where=modal[0], step=late[0].step)
         return
     modes = evidence.modes
     mixed = modes.mixed if modes is not None else late[-1].mixed if late else ()
     training = modes.training if modes is not None else bool(late and late[-1].training)
     if mixed and training:
-        said = f"{len(mixed)} dropouts or batch norms are in eval mode within a model in train mode ({_some(mixed)}): frozen?"
+        said = f"{len(mixed)} dropouts or batch norms are in eval mode within a model in train mode ({some(mixed)}): frozen?"
         yield Hit(said, {"modules": len(mixed)}, where=mixed[0], severity="info")
     elif modes is not None and not modes.training and modes.train != modes.evaluation:
         said = f"the model came in eval mode, with a loss of {modes.evaluation:.4g}; in train mode it is {modes.train:.4g}"
         yield Hit(said, {"evaluation": modes.evaluation, "train": modes.train}, severity="info")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..before.starved import starved
 from ..evidence import Evidence
 from ..finding import Hit, finding
-from .d310_gradient_vanishes import gradient_vanishes
 
 __all__ = ["output_ignores_input"]
 
@@ -40,7 +40,7 @@ def output_ignores_input(evidence: Evidence) -> Iterator[Hit]:
     """
     seen = evidence.dependence
     parameters = evidence.wiring.parameters if evidence.wiring is not None else ()
-    if all(p.grad == "finite" for p in parameters if p.fan_in > 1) and any(gradient_vanishes(evidence)):
+    if all(p.grad == "finite" for p in parameters if p.fan_in > 1) and starved(parameters) is not None:
         return  # it depends on the input, by less than the format shows: that is the other finding
     if seen is not None and seen.shuffled is not None and seen.shuffled <= NOTHING:
         said = f"the output of a place in the batch changes by {seen.shuffled:.1e} of its spread when the samples change places"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
+from ..before.tokens import laid_over
 from ..evidence import Evidence
 from ..finding import Hit, finding
 
@@ -42,18 +41,5 @@ def future_tokens_are_visible(evidence: Evidence) -> Iterator[Hit]:
 
 def _next_in_call(evidence: Evidence) -> bool:
     """Whether a loss was given, as targets, the batch's tokens moved on by one."""
-    tensors = evidence.batch.tensors.values() if evidence.batch is not None else ()
-    tokens = [t for t in tensors if t.dim() == 2 and not t.is_floating_point() and t.dtype != torch.bool and t.shape[1] > 2]
-    for call in evidence.calls:
-        target = call.tensors.get("target")
-        if target is None or target.is_floating_point():
-            continue
-        for ids in tokens:
-            if target.numel() % len(ids):
-                continue
-            rows = target.reshape(len(ids), -1)[:, : ids.shape[1] - 1]
-            after = ids[:, 1 : 1 + rows.shape[1]]
-            counted = rows >= 0
-            if counted.any() and bool((ids[:, 1:] != ids[:, :-1]).any()) and bool((rows == after)[counted].all()):
-                return True
-    return False
+    laid = [laid_over(call, evidence.batch) for call in evidence.calls]
+    return any(one is not None and one.ahead == 1 for one in laid)

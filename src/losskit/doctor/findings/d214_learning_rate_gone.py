@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch import Tensor
 from ..evidence import Evidence
 from ..evidence.run import Run
 from ..finding import Hit, finding
+from ..levels_config import number
 
 __all__ = ["learning_rate_gone"]
 
@@ -58,7 +58,7 @@ def learning_rate_gone(evidence: Evidence) -> Iterator[Hit]:
         return
     steps, rates = series.steps, series.values.abs()
     first, end = int(steps[0]), int(steps[-1])
-    whole = max(end, int(_number(run.facts.get("max_steps"), 0.0))) if evidence.phase == "after" else end
+    whole = max(end, int(number(run.facts.get("max_steps")) or 0))
     peak = float(rates.max())
     for level, before, severity in ((ZERO, BEFORE_ZERO, "error"), (SMALL, BEFORE_SMALL, "warning")):
         begin = _last_run_below(rates, level * peak if peak > 0 else 0.0)
@@ -88,8 +88,3 @@ def _last_run_below(rates: Tensor, level: float) -> int | None:
 def _coarse(run: Run) -> bool:
     losses = run.main("train_loss")
     return losses is not None and losses.every > 1
-
-
-def _number(value: object, otherwise: float) -> float:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if good and isinstance(value, (int, float)) else otherwise

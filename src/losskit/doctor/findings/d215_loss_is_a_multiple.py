@@ -12,6 +12,7 @@ from ..evidence.run import Run, Series
 from ..finding import Hit, Severity, finding
 from ..levels_config import tidy
 from ..levels_standing import levels_of_run
+from ..levels_start import start_of
 
 __all__ = ["loss_is_a_multiple"]
 
@@ -20,6 +21,7 @@ MOST = 64  # micro-batches
 FIRST = 3  # points of the log that are its start
 NEARLY = 0.05  # of a factor that is known: the loss falls within the first points, too
 EVALUATIONS = 3  # that must all show the same factor
+ERRORS = 6.0  # standard errors over the samples of a batch
 ALIKE = 0.05  # by how much the factors of several evaluations may differ
 
 
@@ -33,7 +35,9 @@ def loss_is_a_multiple(evidence: Evidence) -> Iterator[Hit]:
     Rule:        Error: the number of micro-batches is known to be k >= 2 (accumulate=, or the run's config), and either k calls
                  of one line are added up into the total, or the log begins within 5 % of k times chance. Warning: the training
                  loss is the same whole multiple k (within 2 %) of the evaluation loss at 3 or more evaluations, the first ones.
-                 Info: k calls of one line are added up, and nobody said what k is.
+                 Info: k calls of one line are added up, and nobody said what k is. With from_scratch=True also one call of
+                 which the total is k times, and that within 6 standard errors of k times chance: an error where accumulate=k,
+                 else info.
     Silent when: chance is not known and there is no evaluation; the factor is not a whole number from 2 to 64.
     Fix:         (loss / accumulate).backward(), or divide the sum over all micro-batches by the tokens of all of them: losskit's
                  normalizer= does it.
@@ -44,6 +48,7 @@ def loss_is_a_multiple(evidence: Evidence) -> Iterator[Hit]:
         total = sum(F.cross_entropy(model(x), y) for x, y in parts) / len(parts)   # healthy
     """
     yield from _added_up(evidence)
+    yield from _multiplied(evidence)
     run = evidence.run
     series = run.main("train_loss") if run is not None else None
     if run is None or series is None or evidence.phase == "before":
@@ -71,6 +76,28 @@ def _added_up(evidence: Evidence) -> Iterator[Hit]:
     yield Hit(said, {"calls": count, "total": total, "mean": total / count}, where=evidence.calls[0].where, severity=severity)
 
 
+def _multiplied(evidence: Evidence) -> Iterator[Hit]:
+    """One call that is multiplied into the total, which for a fresh model is as many times chance."""
+    call = evidence.calls[0] if len(evidence.calls) == 1 else None
+    start = start_of(call) if call is not None and evidence.settings.from_scratch else None
+    if evidence.phase != "before" or call is None or start is None or start.scale != 1 or evidence.total is None:
+        return
+    whole = round(call.slope or 0.0)
+    near = ERRORS * whole * start.error
+    if not 2 <= whole <= MOST or abs((call.slope or 0.0) / whole - 1) > CLOSE or abs(evidence.total - whole * start.mean) > near:
+        return
+    if not abs(evidence.total - whole * start.chance) <= max(near, CLOSE * evidence.total):
+        return
+    known = evidence.settings.accumulate == whole
+    severity: Severity = "error" if known else "info"
+    said = (
+        f"the loss of a fresh model is {evidence.total:.4f}, {whole} times the {start.mean:.4f} of {call.name} and "
+        f"{evidence.total / start.chance:.2f} times chance{'' if known else ': right as the weight of a task'}"
+    )
+    numbers = {"factor": whole, "total": evidence.total, "chance": start.chance, "standard error": start.error}
+    yield Hit(said, numbers, where=call.where, severity=severity)
+
+
 def _start(run: Run, series: Series, accumulate: int) -> Iterator[Hit]:
     chance = [level for level in levels_of_run(run) if level.kind == "chance" and level.value > 0]
     start = _median(series.values[:FIRST])
@@ -91,7 +118,7 @@ def _beside_evaluation(run: Run, series: Series) -> Iterator[Hit]:
     if other is None or len(other) < EVALUATIONS or len(series) < EVALUATIONS:
         return
     series, other = series.finite(), other.finite()
-    place = torch.searchsorted(series.steps, other.steps[:EVALUATIONS]).clamp(max=len(series) - 1)
+    place = torch.searchsorted(series.steps.contiguous(), other.steps[:EVALUATIONS].contiguous()).clamp(max=len(series) - 1)
     if len(other) < EVALUATIONS or not len(series):
         return
     factors = series.values[place] / other.values[:EVALUATIONS]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..before.overfit import MOST_STEPS, progress
+from ..before.overfit import MOST_STEPS, falls_surely, progress
+from ..before.regression import is_regression, outsized
 from ..evidence import Evidence
 from ..finding import Hit, finding
+from ..levels import constant_of_call
 
 __all__ = ["one_batch_cannot_be_learned"]
 
 LITTLE = 0.1  # of the way to the floor: what the frequencies of 10 classes among 32 samples alone can give
 CONSTANT = 0.97  # times the loss of the best constant: nothing beyond it was learned
+HALF = 0.5  # of the way: who has made more has learned something that is no constant
 WORTH = 0.05  # of the start: less is not there to be learned
 
 
@@ -24,9 +27,13 @@ def one_batch_cannot_be_learned(evidence: Evidence) -> Iterator[Hit]:
                  at 1e-4) do not, the gradient does not reach the weights, the output does not hang on the input, or the
                  loss does not want the labels.
     Rule:        The better of the two trials, and that of the user's optimizer, made less than 10 % of the way from the
-                 start to the floor in 200 steps, or stays within 3 % of the loss of the best constant.
-    Silent when: there are more labels than weights; it falls slowly but surely; the time ran out; the start is already at
-                 the floor; mining or adversarial objectives.
+                 start to the floor in 200 steps; or, where one loss was called, less than half of the way, and stays
+                 within 3 % of the loss of the best constant.
+    Silent when: there are more labels than weights; a trial falls slowly but surely (9 of 10 steps go down, more than 0.1 %
+                 in all, and in the second half at least half as far as in the first) and is a regression, below the best
+                 constant, or of a loss whose constant is not known; the targets of a regression are 100 times the outputs
+                 (another finding); the time ran out; the start is already at the floor; mining or adversarial objectives;
+                 a loss of losskit whose floor is not known (InfoNCE of 32 pairs at temperature 1 cannot come below 2.5).
     Fix:         look for a detach, a wrong axis, a dead layer or frozen weights; try the loss on the labels themselves: is
                  it low there?
     Confirm:     losskit.doctor.check again: the batch is learned to a tenth of its loss within 200 steps.
@@ -38,6 +45,9 @@ def one_batch_cannot_be_learned(evidence: Evidence) -> Iterator[Hit]:
     seen = evidence.overfit
     if seen is None or seen.adam is None or evidence.settings.objective is not None:
         return
+    ours = (call for call in evidence.calls if call.home == "losskit")
+    if any(all(level.kind != "floor" for level in call.levels) for call in ours):  # nobody says how low it could come
+        return
     if seen.parameters < seen.labels:  # noise cannot be learned by heart with fewer weights than labels
         return
     if seen.out_of_time or seen.start - seen.floor <= WORTH * abs(seen.start) or not math.isfinite(seen.start):
@@ -48,7 +58,18 @@ def one_batch_cannot_be_learned(evidence: Evidence) -> Iterator[Hit]:
     made = max(progress(one.losses, seen.floor) for one in tried)
     end = seen.start - made * (seen.start - seen.floor)
     constant = min((v.value for call in evidence.calls for v in call.levels if v.kind == "constant"), default=-math.inf)
-    if made < LITTLE or (len(evidence.calls) == 1 and end > CONSTANT * constant > 0 and made < 0.5):
+    if any(outsized(call) for call in evidence.calls):
+        return
+    if any(falls_surely(one.losses) for one in tried) and _may_be_slow(evidence, end):
+        return
+    if made < LITTLE or (len(evidence.calls) == 1 and end > CONSTANT * constant > 0 and made < HALF):
         said = f"{seen.samples} samples alone are not learned in {MOST_STEPS} steps: {seen.start:.4g} to {end:.4g}"
         numbers = {"start": seen.start, "end": end, "floor": seen.floor, "made": made, "samples": seen.samples}
         yield Hit(f"{said}, {max(made, 0):.1%} of the way to {seen.floor:.4g}", numbers)
+
+
+def _may_be_slow(evidence: Evidence, end: float) -> bool:
+    """Numbers may be far away; scores that no input reaches creep as surely to the class frequencies, but not below them."""
+    if any(is_regression(call) for call in evidence.calls):
+        return True
+    return all((constant := constant_of_call(call)) is None or end < constant for call in evidence.calls)

@@ -23,7 +23,8 @@ def step_climbs(evidence: Evidence) -> Iterator[Hit]:
                  other.
     Rule:        The cosine of the gradient and the change by one first step (no weight decay, no momentum yet) is above 0.05
                  and no intercepted loss has a negative slope; or it is not, and the total is, to 0.1 %, made of intercepted
-                 losses that all have a negative slope. Live, only the second is seen.
+                 losses that all have a negative slope. Live, the second is seen, and an optimizer with maximize=True whose loss
+                 is one call of a loss that is meant to fall.
     Silent when: maximize=True and the total is not made of losses that are known to fall; parts with a minus sign beside a
                  main loss (entropy, a reversed gradient); objective="adversarial".
     Fix:         loss = F.cross_entropy(output, target), without the minus; maximize=False.
@@ -52,6 +53,17 @@ def step_climbs(evidence: Evidence) -> Iterator[Hit]:
         known = 0.0 if evidence.total is None else evidence.total
         said = f"the loss is minus {first.name}: {known:.4g} falls when {first.name} grows (slope {first.slope:+.3g})"
         yield Hit(said, {"slope": first.slope or 0.0, "loss": known}, where=first.where)
+    elif evidence.run is not None and evidence.run.facts.get("maximize") is True and not turned:
+        yield from _maximized(evidence)
+
+
+def _maximized(evidence: Evidence) -> Iterator[Hit]:
+    """A live run whose optimizer climbs, while its loss is one call of a loss that is meant to fall."""
+    known, calls = evidence.total, [c for c in evidence.calls if c.value is not None and c.value.numel() == 1]
+    value = calls[0].value if len(calls) == 1 and calls[0].home != "written" else None
+    if value is not None and known is not None and known > 0 and abs(float(value) - known) <= SAME * known:
+        said = f"the optimizer has maximize=True, and the loss is {calls[0].name} itself: {known:.4g} is pushed up"
+        yield Hit(said, {"loss": known}, where=calls[0].where, fix="set maximize=False in the optimizer")
 
 
 def _whole(calls: list[LossCall], total: float | None) -> bool:

@@ -18,7 +18,9 @@ FEW = 0.05  # share of bad points after the first: below, and with finite ones a
 _KNOWN = ("weight", "buffer", "forward", "loss", "backward", "optimizer")  # other rules speak of these
 
 
-@finding("D301", severity="error", phases=("before", "during", "after"), explains=("D205", "D217", "D303", "D304", "D904"))
+@finding(
+    "D301", severity="error", phases=("before", "during", "after"), explains=("D205", "D217", "D303", "D304", "D505", "D904")
+)
 def values_not_finite(evidence: Evidence) -> Iterator[Hit]:
     """An input, a target or the loss is NaN or infinite.
 
@@ -29,7 +31,8 @@ def values_not_finite(evidence: Evidence) -> Iterator[Hit]:
                  not finite and the batch cannot be replayed. After: a train loss, else an eval loss, that is not finite; a
                  warning where at most 5 % of the points after the first are and the last one is finite.
     Silent when: loss and gradients are finite although the batch holds NaN (masked targets), -inf in a mask of attention, or NaN
-                 only at the steps of an evaluation (rows of a table without a train loss).
+                 only at the steps of an evaluation: rows of a table without a train loss, which are most of those with an
+                 evaluation, beside rows without one.
     Fix:         Look at the named entry and drop or repair it where the data set is made: assert
                  torch.isfinite(batch_entry).all() in the collate function; divide by a standard deviation only where it is above
                  0; replace missing labels by a mask, e.g. losskit.mse_loss(input, target, mask=~target.isnan()). In a log: run
@@ -97,10 +100,12 @@ def _of_log(run: Run) -> Iterator[Hit]:
 
 
 def _rows_of_evaluations(train: Series, bad: torch.Tensor, validation: Series | None) -> bool:
-    """Whether every NaN stands at the step of an evaluation: a table that has no train loss in that row."""
+    """Whether NaN stands at steps of an evaluation alone, and at most of them: a table that has no train loss in those rows."""
     if validation is None or bool(torch.isinf(train.values).any()) or not bool(torch.isfinite(train.values[~bad]).any()):
         return False
-    return bool(torch.isin(train.steps[bad], validation.steps).all()) and bool((~bad)[bad.nonzero()[0] :].any())
+    shared = torch.isin(train.steps, validation.steps)
+    usual = 2 * int((bad & shared).sum()) > int(shared.sum()) and not bool(shared.all())  # else a train loss stands in each row
+    return usual and not bool((bad & ~shared).any()) and bool((~bad)[bad.nonzero()[0] :].any())
 
 
 def _first(series: Series, bad: torch.Tensor, what: str) -> Hit:

@@ -13,7 +13,7 @@ from ..finding import Hit, finding
 __all__ = ["weights_not_finite"]
 
 
-@finding("D302", severity="error", phases=("before", "during"), explains=("D205", "D217", "D301", "D303", "D304", "D904"))
+@finding("D302", severity="error", phases=("before", "during"), explains=("D205", "D217", "D301", "D303", "D304", "D505", "D904"))
 def weights_not_finite(evidence: Evidence) -> Iterator[Hit]:
     """A weight, a buffer or the optimizer's state is NaN or infinite before the loss is.
 

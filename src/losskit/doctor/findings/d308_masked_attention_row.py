@@ -31,8 +31,8 @@ def masked_attention_row(evidence: Evidence) -> Iterator[Hit]:
     replay, seen = evidence.replay, evidence.precision
     if replay is not None and replay.masked_row:
         place = replay.where or replay.module
-        said = f"{max(replay.bad, 1)} values are NaN after {replay.op or 'a softmax'} at {place}: everything in a row is masked"
-        yield Hit(said, {"bad": max(replay.bad, 1)}, where=place, step=replay.step)
+        said = f"{replay.bad} values are NaN after {replay.op or 'a softmax'} at {place}: everything in a row is masked"
+        yield Hit(said, {"bad": replay.bad}, where=place, step=replay.step)
     elif seen is not None and seen.masked_rows:
         broken = seen.loss is None or not math.isfinite(seen.loss)
         end = f"the loss is {seen.loss}" if broken else f"the loss is {seen.loss:.4g} all the same"

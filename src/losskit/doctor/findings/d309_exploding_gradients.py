@@ -36,8 +36,9 @@ def exploding_gradients(evidence: Evidence) -> Iterator[Hit]:
     Rule:        Of at most 60 block medians of log10 of the gradient norm (finite points up to the first loss that is no
                  number) the last three are above the median of those before by more than 8 robust standard deviations and
                  by 1 (ten times), rising, and the loss is 15 % above what it was before they began to rise.
-    Silent when: the loss does not rise (norms grow slowly in many healthy runs), in warm-up and the first 50 steps, for
-                 norms that are not finite (a gradient scaler that looks for its scale), and without a logged norm.
+    Silent when: the loss does not rise (norms grow slowly in many healthy runs), in warm-up, the first 50 steps and before a
+                 declared event, for norms that are not finite (a gradient scaler that looks for its scale), and without a
+                 logged norm.
     Fix:         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before optimizer.step(), a learning rate 3 times
                  lower; in deep nets normalisation or residual branches that begin at zero; in recurrent nets orthogonal
                  weights.
@@ -80,5 +81,7 @@ def _usable(run: Run, norms: Series) -> Series:
     start = steady_from(run)
     if start > int(losses.steps[-1]):  # a rate that only rises may be what drives it
         start = int(losses.steps[0])
+    told = [at for at, _ in run.events if at <= int(losses.steps[-1])]
+    start = max(start, *told) if told else start  # what the user changed may change the norm
     keep = torch.isfinite(norms.values) & (norms.values > 0) & (norms.steps >= start) & (norms.steps < end)
     return Series(norms.name, norms.kind, norms.steps[keep], norms.values[keep], norms.every)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from ..before.measured import some
+from ..before.starved import starved
 from ..evidence import Evidence
-from ..evidence.wiring import Parameter
 from ..finding import Hit, finding
 
 __all__ = ["gradient_vanishes"]
 
-SHARE = 0.5  # of the trainable numbers: experts, heads and tokens that a batch does not use are less
-RATIO = 1e-6  # gradient to that of the strongest layer, each relative to its weights
-MOVED = 1e-6  # of the weights a step: Adam makes up for small gradients, plain SGD does not
 LOOKS = 3  # of a live run in a row
 
 
@@ -42,32 +40,8 @@ def gradient_vanishes(evidence: Evidence) -> Iterator[Hit]:
         step, sets = late[0].step, [look.parameters for look in late]
     else:
         return
-    found = [starved for parameters in sets if (starved := _starved(parameters)) is not None]
+    found = [one for parameters in sets if (one := starved(parameters)) is not None]
     if len(found) == len(sets):
         names, share, kind = found[-1]
-        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-        said = f"{len(names)} weight matrices with {share:.0%} of the trainable numbers get {kind} ({some})"
+        said = f"{len(names)} weight matrices with {share:.0%} of the trainable numbers get {kind} ({some(names)})"
         yield Hit(said, {"share": share, "matrices": len(names)}, where=names[0], step=step, confidence=0.8)
-
-
-def _starved(parameters: Sequence[Parameter]) -> tuple[list[str], float, str] | None:
-    """The matrices without a gradient to speak of, their share of all trainable numbers, and what they get."""
-    trained = [p for p in parameters if p.requires_grad and p.optimized is not False]
-    matrices = [p for p in trained if p.fan_in > 1 and p.grad in ("zero", "finite")]
-    whole = sum(p.numel for p in trained)
-    if not matrices or not whole:
-        return None
-    zero = [p for p in matrices if p.grad == "zero"]
-    share = sum(p.numel for p in zero) / whole
-    opening = any(p.weight_norm == 0 and p.grad == "finite" for p in matrices)
-    if share > SHARE and not opening:
-        return [p.name for p in zero], share, "a gradient of exactly 0"
-    alive = [p for p in matrices if p.grad == "finite" and p.weight_norm > 0]
-    strongest = max((p.grad_norm / p.weight_norm for p in alive), default=0.0)
-    weak = [p for p in alive if p.grad_norm / p.weight_norm < RATIO * strongest and _stands(p)]
-    share = sum(p.numel for p in weak) / whole
-    return ([p.name for p in weak], share, f"less than {RATIO:g} of the strongest gradient") if share > SHARE else None
-
-
-def _stands(p: Parameter) -> bool:
-    return p.moved is not None and p.moved < MOVED * p.weight_norm

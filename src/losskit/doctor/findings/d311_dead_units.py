@@ -24,15 +24,15 @@ def dead_units(evidence: Evidence) -> Iterator[Hit]:
     Rule:        The output of a module of class ReLU (ReLU6, Threshold, shrinkage) has more than 90 % of its units at
                  exactly 0 for all rows, in one pass of at least 1024 rows, or all of its units in several passes that have
                  as many rows together.
-    Silent when: fewer rows were seen; units are sparse but not dead (a batch of images has thousands of rows for each
-                 channel).
+    Silent when: the rectifier is a function and no module (F.relu, torch.relu: not seen); fewer rows were seen; units are
+                 sparse but not dead (a batch of images has thousands of rows for each channel).
     Fix:         divide the learning rate by 3 to 10 and warm it up; nn.LeakyReLU(0.01) or nn.GELU(); standardise the
                  inputs.
     Confirm:     (layer(x) == 0).all(0).float().mean() is below 0.9 on a fresh model.
     Reference:   Maas et al. 2013, Rectifier nonlinearities improve neural network acoustic models.
     Example:
-        nn.init.constant_(linear.bias, -100.0); F.relu(linear(x))  # sick
-        nn.init.zeros_(linear.bias); F.relu(linear(x))             # healthy
+        nn.init.constant_(linear.bias, -100.0); nn.Sequential(linear, nn.ReLU(), head)  # sick
+        nn.init.zeros_(linear.bias); nn.Sequential(linear, nn.ReLU(), head)             # healthy
     """
     looks = evidence.probes.looks if evidence.probes is not None else ()
     passes = [evidence.precision.modules] if evidence.precision is not None else [look.modules for look in looks]

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from ..evidence import Evidence
 from ..finding import Hit, finding
-from ..levels_start import start_of
+from ..levels_start import start_of, starts_high
 
 __all__ = ["high_at_the_start"]
-
-ABOVE = 0.5  # of chance: fresh heads with scores of standard deviation 1 are 0.2 to 0.5 nats above it
-ABOVE_UNSAID = 2.0  # of chance, where nobody said that the model is fresh: three times the loss of one that knows nothing
-ERRORS = 6.0  # standard errors over the samples of the batch
 
 
 @finding("D401", severity="warning", phases=("before",), explains=())
@@ -39,13 +34,9 @@ def high_at_the_start(evidence: Evidence) -> Iterator[Hit]:
     settings = evidence.settings
     if settings.from_scratch is False or settings.objective == "adversarial":
         return
-    share = ABOVE if settings.from_scratch else ABOVE_UNSAID
     for call in evidence.calls:
         start = start_of(call)
-        if start is None:
-            continue
-        above = start.mean - start.chance
-        if not math.isfinite(above) or above <= max(share * start.chance, ERRORS * start.error):
+        if start is None or not starts_high(start, settings.from_scratch):
             continue
         said = (
             f"{call.name} begins at {start.mean:.4f} +- {start.error:.4f} over {start.samples} samples, "

@@ -11,13 +11,13 @@ from ..finding import Hit, finding
 from ..levels import constant_of_call
 from ..levels_config import number
 from ..levels_standing import loss_of_run
-from ..levels_start import start_of
+from ..levels_start import ERRORS, start_of
 
 __all__ = ["below_what_is_possible"]
 
 BELOW = 0.5  # of chance: a fresh model gets there by no accident
-ERRORS = 6.0  # standard errors over the samples of the batch
 WINDOW = 40  # points of a log
+LASTS = 3  # windows: noise that lasts a hundred steps is below in one
 UNDER = 0.05  # of the floor that the user knows
 SPREAD = 3.0  # standard errors of the window
 
@@ -30,8 +30,9 @@ def below_what_is_possible(evidence: Evidence) -> Iterator[Hit]:
                  the answer in its input (a target column among the features, future tokens, the same rows in the prompt), or is
                  not fresh, or the loss is divided by too much.
     Rule:        Before training, with from_scratch=True: the mean loss of the samples is below half of the lesser of chance and
-                 the entropy of this batch's class frequencies, by more than 6 standard errors. In a log: the median of 40 points
-                 is more than 5 % and 3 standard errors below the floor that the run's facts or refs={"floor": ...} name.
+                 the entropy of this batch's class frequencies, by more than 6 standard errors. In a log: the medians of 40
+                 points each are, over the last quarter (three of them or more), more than 5 % and 3 standard errors below the
+                 floor that the run's facts or refs={"floor": ...} name.
     Silent when: from_scratch was not said; the batch has one class only; no floor was given. Regression: a network that begins as
                  the identity may be near its target.
     Fix:         Take the inputs away (torch.zeros_like) and look at the loss again: it must come back to chance. Then remove the
@@ -78,7 +79,8 @@ def _in_a_log(evidence: Evidence) -> Iterator[Hit]:
     middles = rows.median(dim=1).values
     error = 1.2533 * rows.std(dim=1) / WINDOW**0.5
     below = ((1 - UNDER) * floor - middles > 0) & (floor - middles > SPREAD * error)
-    if bool(below.any()):
+    last = middles[-max(LASTS, count // 4) :]  # one that wanders comes back, one that knows the answer does not
+    if bool(below.any()) and float(last.median()) < (1 - UNDER) * floor:
         first = int(torch.nonzero(below)[0])
         step, middle = int(windows.steps[first * WINDOW]), float(middles[first])
         said = (

@@ -11,7 +11,7 @@ from ..levels_standing import hit_of, stuck
 
 __all__ = ["stuck_at_a_level"]
 
-LOW, HIGH = 0.7, 2.2  # plateaus of a softmax twice over 4 to 20 classes: few healthy runs stop so high; of 2 or 100, many do
+LOW, HIGH = 0.7, 2.1  # ln(e + C - 1) - 1 of 4 and of 20 classes is 0.744 and 2.076; a sigmoid twice ends below ln 2 = 0.693
 MEANING = {
     "chance": "the model predicts nothing, whatever it is shown",
     "constant": "the model has learned the mean answer and ignores its input",
@@ -28,9 +28,10 @@ def stuck_at_a_level(evidence: Evidence) -> Iterator[Hit]:
                  twice. Labels that are shuffled against the inputs, an input that never reaches the output, a learning rate of 0
                  or one so large that every unit is dead all end there.
     Rule:        The median of the last max(40 points, 25 %) after warm-up is within max(2 %, 3 standard errors) of the level, and
-                 the window is flat (doctor/statistics/level.py). Error where the loss stands at chance for half of the run; in a
+                 the window is flat (doctor/statistics/level.py). In a log with parts of a loss, that of classes (cls, ce, xent)
+                 is the one that is compared, never their sum. Error where the loss stands at chance for half of the run; in a
                  live run only after 1000 steps, and nothing is said before 200. Info for a plateau of a log that healthy runs
-                 stop at as well (a softmax twice over fewer than 4 or more than 20 classes).
+                 stop at as well (a sigmoid twice, or a softmax twice over fewer than 4 or more than 20 classes).
     Silent when: the objective is adversarial, or the loss is called that of a generator or discriminator (ln 2 is their
                  equilibrium); the loss still falls by more than 1 % within the window; it has been below a plateau before; the
                  level is at a finding with a name of its own (tokens, candidates, triplets, one class).

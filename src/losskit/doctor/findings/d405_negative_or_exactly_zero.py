@@ -16,6 +16,7 @@ from ..levels_torch import NONNEGATIVE
 
 __all__ = ["negative_or_exactly_zero"]
 
+ALWAYS = 20  # points: a model that has learned everything was above 0 before
 ROUNDING = 1e-3  # a divergence of equal distributions over a large vocabulary in half precision ends so far below 0
 LOGISTIC = frozenset({"cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
 
@@ -31,7 +32,7 @@ def negative_or_exactly_zero(evidence: Evidence) -> Iterator[Hit]:
     Rule:        Error: the value of a call, or of a log whose loss is known by name, is below -0.001 although the loss promises
                  to be 0 or more (the law "nonnegative" of its card; torch's losses with the same meaning). Warning: a
                  cross-entropy or binary cross-entropy of a fresh model (from_scratch not False) is exactly 0 over one label or
-                 more.
+                 more, or a log whose loss is one of these, by name, has 20 points or more that are all exactly 0.
     Silent when: the loss may be negative (Gaussian and Poisson likelihoods, info_nce_loss with decoupled=True), or a log does not
                  say which loss it is of.
     Fix:         F.cross_entropy(scores, target) in place of F.nll_loss(scores, target); F.kl_div(log_softmax(scores, -1),
@@ -77,14 +78,18 @@ def _in_a_log(evidence: Evidence) -> Iterator[Hit]:
     run = evidence.run
     series = loss_of_run(run) if run is not None else None
     card = card_named(run.facts.get("loss")) if run is not None else None
-    if series is None or card is None or not _promises(card):
+    if run is None or series is None or card is None or not _promises(card):
+        return
+    if card in LOGISTIC and len(series) >= ALWAYS and bool((series.values == 0).all()):
+        said = f"{series.name} is exactly 0 at all {len(series)} points: {card} has nothing to decide, or adds up nothing"
+        yield Hit(said, {"value": 0.0, "points": len(series)}, where=series.name, severity="warning")
         return
     below = torch.nonzero(series.values < -ROUNDING).flatten()
     if below.numel():
         first = int(below[0])
         said = (
             f"{series.name} is {float(series.values[first]):.4f} at step {int(series.steps[first])} and below 0 at "
-            f"{below.numel()} of {len(series)} points, and {card} is never negative"
+            f"{below.numel()} of {len(series)} points, and {str(run.facts['loss'])[:40]} is never negative"
         )
         numbers = {"value": float(series.values[first]), "points": below.numel()}
         yield Hit(said, numbers, where=series.name, step=int(series.steps[first]))

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
+from ..during.origin_words import overflows
 from ..evidence import Evidence
+from ..evidence.replay import Replay
 from ..evidence.run import Run
 from ..finding import Hit, finding
 from ..statistics.curve import Curve, curve_of
@@ -17,6 +19,8 @@ __all__ = ["divergence"]
 SOON = 200  # points of a live run before which a rise may be noise that lasts long
 LATER = 1000  # and before which it has to be four times the low
 FOURFOLD = 4.0
+ABOVE = 1.2  # times the level before a growth: less may be noise
+HUGE = 1e15  # what went into an operation: its square is far beyond any data, and float32 ends at 3e38
 
 
 @finding(
@@ -36,11 +40,13 @@ def divergence(evidence: Evidence) -> Iterator[Hit]:
                  rise is still there, and the slope since is positive with its whole 95 % interval, or 80 % of the way is
                  lost, or both are above twice the median of the first five; a warning below 100 % and half of the way. (2)
                  nine of ten points of the last half are above twice the median of the first five, or five times the first.
-                 (3) the last 20 points before the first NaN or infinity end at five times their beginning.
+                 (3) the last 20 points before the first NaN or infinity end at five times their beginning, or the
+                 very last is at 100 times.
     Silent when: the rise is one jump (a level shift), the low was reached at a learning rate below two thirds of the
                  present one (restarts, one cycle), an event was declared after it, the objective is adversarial (all but 3)
-                 or mining (1), and in the first 50 steps (a live run: 1 from 200 points on, and below 1000 only at four
-                 times the low).
+                 or mining (1), the NaN was traced to an entry of the batch or to one operation on numbers of ordinary size
+                 (unless the rise comes after it), and in the first 50 steps (a live run: 1 from 200 points on, and below
+                 1000 only at four times the low).
     Fix:         Divide the peak learning rate by 3, then by 10; warm up over 1 to 5 % of the run; clip gradients to norm 1.
                  Start again from the checkpoint before the step named here: later weights are spoilt.
     Confirm:     200 steps from the same checkpoint with a third of the learning rate: the loss no longer rises.
@@ -53,24 +59,36 @@ def divergence(evidence: Evidence) -> Iterator[Hit]:
     losses = None if run is None else run.main("train_loss")
     if run is None or losses is None:
         return
-    if grown := growth_before_end(losses.values):
+    other = evidence.replay if _begins_elsewhere(evidence.replay) else None
+    if other is None and (grown := growth_before_end(losses.values)):
         step = int(losses.steps[~torch.isfinite(losses.values)][0])
-        said = f"the loss grows from {grown[0]:.4g} to {grown[1]:.4g} within 20 points and is no number at step {step}"
-        yield Hit(said, {"before": grown[0], "last": grown[1], "ratio": grown[1] / grown[0]}, step=_grew_at(run, grown[0], step))
+        begin = _grew_at(run, grown[0], step)
+        said = f"the loss grows from {grown[0]:.4g} to {grown[1]:.4g} from step {begin} on and is no number at step {step}"
+        yield Hit(said, {"before": grown[0], "last": grown[1], "ratio": grown[1] / grown[0]}, step=begin)
         return
     curve = curve_of(run)
     if curve is None or objective == "adversarial":
         return
     points = len(curve) if evidence.phase == "during" and not run.finished else LATER
-    yield from _lasting(run, curve, objective is None and points >= SOON, 1.0 if points >= LATER else FOURFOLD)
+    for hit in _lasting(run, curve, objective is None and points >= SOON, 1.0 if points >= LATER else FOURFOLD):
+        if other is None or (hit.step or 0) > (other.step or 0):
+            yield hit
+
+
+def _begins_elsewhere(replay: Replay | None) -> bool:
+    """Whether the bad batch was run again, and no size of step made its NaN."""
+    if replay is None or replay.kind in ("input", "target"):
+        return replay is not None
+    thrown = overflows(replay) or (replay.largest_before or 0.0) > HUGE
+    return replay.kind in ("forward", "loss", "backward") and not thrown
 
 
 def _grew_at(run: Run, before: float, end: int) -> int:
-    """The first of the last points that are all above twice the level before."""
+    """The first of the last points that are all above the level before by a fifth."""
     losses = run.main("train_loss")
     assert losses is not None
     sooner = losses.steps < end
-    low = (losses.values[sooner] <= 2 * before).nonzero()
+    low = (losses.values[sooner] <= ABOVE * before).nonzero()
     steps = losses.steps[sooner]
     return int(steps[min(int(low[-1]) + 1, steps.numel() - 1)]) if low.numel() else int(steps[0])
 
@@ -84,7 +102,7 @@ def _lasting(run: Run, curve: Curve, may_climb: bool, times: float) -> Iterator[
     settled = curve.settled()
     found = climb(run, settled) if may_climb and len(settled) else None
     if found and found.now >= times * abs(found.low):
-        numbers = {"low": found.low, "low_step": float(found.at), "now": found.now, "rise": found.now - found.low}
-        said = f"the loss was {found.low:.4g} at step {found.at}, leaves it after step {found.left} and is {found.now:.4g} now"
+        numbers = {"low": found.low, "low_step": float(found.at), "now": found.last, "rise": found.last - found.low}
+        said = f"the loss was {found.low:.4g} at step {found.at}, leaves it after step {found.left} and is {found.last:.4g} now"
         sure = found.whole
         yield Hit(said, numbers, step=found.left, severity=None if sure else "warning", confidence=0.9 if sure else 0.7)

@@ -27,9 +27,9 @@ def loss_spike(evidence: Evidence) -> Iterator[Hit]:
                  batch or the optimizer did it.
     Rule:        At least 4 points in a row (2 where each point is a mean of 4 steps or more), each above the median of the
                  40 points before by more than 8 robust standard deviations and by more than 15 % of that median (or of half
-                 the way the loss has come, if that is more), and twice as high as anything before it; points of a spike
-                 leave the baseline. Back within 150 steps (20 points), or still up at the end. A single spike below 30 %
-                 that came back is only info.
+                 the way the loss has come, if that is more), and, for the first one, twice as high as anything before it;
+                 points of a spike leave the baseline. Back within 150 steps (20 points; at most a tenth of the curve), or
+                 still up at the end. A single spike below 30 % that came back is only info.
     Silent when: single points stick out, the learning rate grows 1.5 times (a warm restart), the user declared an event
                  there, the objective is adversarial, and in warm-up and the first 50 steps.
     Fix:         In this order: look at the batches of these steps and drop what does not belong; clip gradients to about

@@ -6,7 +6,11 @@ import math
 from collections.abc import Iterator
 from statistics import median
 
+import torch
+
 from ..evidence import Evidence
+from ..evidence.probes import Look
+from ..evidence.run import Run
 from ..finding import Hit, finding
 from ..statistics.slope import slope
 from ..statistics.warmup import steady_from
@@ -14,12 +18,16 @@ from ..statistics.warmup import steady_from
 __all__ = ["learning_rate_too_high"]
 
 LOOKS, MOST = 20, 50  # looks that are needed, and that are used: a run changes
-SHARE = 0.6  # of the looks at which the loss rises
+SHARE = 0.6  # of the looks at which the loss rises; ours: a coin has a half
 CHANCE = 0.01  # that a fair coin has it so often
+ABOVE = 1.03  # times chance: a model that knows nothing stands at 1
+WARM = 50  # steps that are not looked at
+LONG = 0.01  # of the weights, the length of a step: healthy runs of the tests at chance or above have a tenth of it
+POINTS, FEW = 100, 3  # of the second half; looks at its steps
 CHANGE = 0.005  # median relative rise: near a minimum the sign alone is noise
 
 
-@finding("D503", severity="warning", phases=("during",), explains=("D309", "D403", "D501", "D505"))
+@finding("D503", severity="warning", phases=("during",), explains=("D309", "D403", "D501", "D502", "D505"))
 def learning_rate_too_high(evidence: Evidence) -> Iterator[Hit]:
     """The step overshoots: the same batch has a higher loss after the step that was made for it.
 
@@ -27,11 +35,13 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Hit]:
                  Beyond that it climbs the other side of the valley, and the loss bounces instead of falling.
     Rule:        One batch is evaluated before and after the step, with the same random numbers. Of the last 20 to 50 such looks
                  after warm-up more than 60 % rise (a fair coin does that with a chance below 1 %), the median change is a rise
-                 of at least 0.5 %, and the loss over the second half of the run does not fall.
+                 of at least 0.5 %, and the loss over the second half of the run does not fall. Or the mean of the last half,
+                 100 points or more, is 3 % and two standard errors above chance, its median is not below, and it does not fall,
+                 while the median step is longer than 1 % of the weights.
     Silent when: the loss falls all the same (the edge of stability), in warm-up, at a minimum where the changes are tiny, and
                  for an adversarial objective.
     Fix:         Divide the learning rate by 3 to 10, or warm it up; then look at the share again.
-    Confirm:     The share of rising looks goes below 30 %, and the loss falls.
+    Confirm:     The share of rising looks goes below a half, and the loss falls.
     Reference:   Cohen et al. 2021, arXiv:2103.00065; Schneider et al. 2021 (Cockpit's alpha), arXiv:2102.06604.
     Example:
         torch.optim.SGD(model.parameters(), lr=10.0)   # sick
@@ -40,7 +50,10 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Hit]:
     probes, run = evidence.probes, evidence.run
     if probes is None or run is None or evidence.settings.objective == "adversarial":
         return
-    start = max(steady_from(run), 50)
+    if hit := _above_chance(evidence, run):
+        yield hit
+        return
+    start = max(steady_from(run), WARM)
     pairs = [look.same_batch for look in probes.looks if look.same_batch is not None and look.step >= start][-MOST:]
     changes = [(after - before) / max(abs(before), 1e-12) for before, after in pairs if math.isfinite(before + after)]
     if len(changes) < LOOKS:
@@ -58,6 +71,29 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Hit]:
     if rate is not None and len(rate):
         numbers["learning rate"] = float(rate.values[-1])
     yield Hit(said, numbers, step=int(probes.looks[-1].step))
+
+
+def _above_chance(evidence: Evidence, run: Run) -> Hit | None:
+    """A loss worse than that of knowing nothing, held there by steps that are long beside the weights."""
+    loss, chance = run.main("train_loss"), [level.value for level in run.levels if level.kind == "chance" and level.value > 0]
+    if loss is None or len(chance) != 1 or len(loss) < 2 * POINTS or evidence.probes is None or evidence.settings.objective:
+        return None
+    late = loss.values[len(loss) // 2 :]
+    steps = [length for look in evidence.probes.looks if look.step >= WARM and (length := _step(look))]
+    if not bool(torch.isfinite(late).all()) or len(steps) < FEW or median(steps) < LONG:
+        return None
+    level, error = float(late.mean()), float(late.std()) / math.sqrt(len(late))
+    if level <= max(ABOVE * chance[0], chance[0] + 2 * error) or float(late.median()) < chance[0] or slope(late).falls:
+        return None
+    long = median(steps)
+    said = f"the loss stands at {level:.4g}, above the {chance[0]:.4g} of chance, while a step moves the weights by {long:.1%}"
+    return Hit(said, {"level": level, "chance": chance[0], "step": long})
+
+
+def _step(look: Look) -> float:
+    """The length of a step beside that of the weights."""
+    moved = sum((p.moved or 0.0) ** 2 for p in look.parameters)
+    return math.sqrt(moved / (sum(p.weight_norm**2 for p in look.parameters) or 1.0))
 
 
 def _coin(heads: int, count: int) -> float:

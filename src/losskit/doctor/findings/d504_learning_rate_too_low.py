@@ -18,7 +18,7 @@ __all__ = ["learning_rate_too_low"]
 
 LOOKS = 20  # as many as a sign test needs
 CLEAN = 0.8  # share of looks at which the loss falls: the direction is right
-PACE = 1e-4  # relative fall of a batch's loss by its own step; healthy runs have 1e-3 to 1e-1
+PACE = 1e-4  # relative fall of a batch's loss by its own step; ours: healthy runs of the tests have 1e-3 to 1e-1
 LEFT = 0.7  # of the first loss: a run that came further has learned
 ALIVE = 0.5  # of the first gradient norm: below, the run has converged
 DECAYED = 0.5  # of the largest learning rate: below, it is small on purpose
@@ -36,7 +36,7 @@ def learning_rate_too_low(evidence: Evidence) -> Iterator[Hit]:
                  relative fall is below 1e-4, the loss is above 70 % of what it was at the start, the gradient's norm above half
                  of what it was, and the learning rate above half of its largest value. After, for a run that begins within 15 %
                  of chance: over at least 100 points it falls in both halves at the same pace (within a factor of 2) and has
-                 come less than 10 % of the way down.
+                 come less than 10 % of the way down, but as far as it came in its first steps.
     Silent when: the run has converged (small gradients), the rate is decaying, and in a log wherever the chance level is not
                  known.
     Fix:         Multiply the learning rate by 3 to 10; or find one by a range test: Adam at 1e-3, SGD with momentum at 0.1 are
@@ -68,14 +68,18 @@ def _by_looks(evidence: Evidence, run: Run) -> Iterator[Hit]:
         return
     if _kept(loss.finite().values) < LEFT or _kept(norm.finite().values) < ALIVE:
         return
-    now = float(rate.values[-1])
-    if not 0 < now >= DECAYED * float(rate.values.max()):
+    if not _held(rate.values):
         return
-    pace = median(falls)
+    now, pace = float(rate.values[-1]), median(falls)
     said = (
         f"a step at learning rate {now:g} lowers the loss of its own batch by {pace:.1e} of itself (median of {len(falls)} looks)"
     )
     yield Hit(said, {"learning rate": now, "relative fall": pace, "looks": len(falls)}, step=int(loss.steps[-1]))
+
+
+def _held(rates: Tensor) -> bool:
+    """Whether the learning rate is still near its largest."""
+    return 0 < float(rates[-1]) >= DECAYED * float(rates.max())
 
 
 def _kept(values: Tensor) -> float:
@@ -95,12 +99,15 @@ def _by_the_line(run: Run) -> Iterator[Hit]:
     steady = loss.steps >= steady_from(run)
     values, steps = loss.values[steady], loss.steps[steady]
     rate = run.main("lr")
-    if values.numel() < POINTS or (rate is not None and len(rate) and float(rate.values[-1]) <= 0):
+    if values.numel() < POINTS or (rate is not None and len(rate) and not _held(rate.values)):
         return
     half = values.numel() // 2
     start, end = float(values[: half // 5].median()), float(values[-half // 5 :].median())
     first, second = slope(values[:half], steps[:half]), slope(values[half:], steps[half:])
     straight = first.falls and second.falls and 0.5 < second.value / first.value < 2.0
+    begun = float(loss.values[:5].median())
+    if begun - start > start - end:  # it fell fast at first: a rate that is too low knows no fast start
+        return
     if not straight or abs(start - chance) > NEAR * chance or start - end > 0.1 * start or start - end <= 0:
         return
     done = (start - end) / start

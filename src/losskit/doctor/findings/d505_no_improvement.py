@@ -38,7 +38,8 @@ def no_improvement(evidence: Evidence) -> Iterator[Hit]:
                  deviations. 40 points, counted from the last declared event; in a live run 500, or 30 % of max_steps and at
                  least 100.
     Silent when: the objective is mining or adversarial (such a loss need not fall), the loss stands at its known floor, the
-                 learning rate still warms up. Info where from_scratch is False, or the loss is below 90 % of chance: a
+                 learning rate still warms up, the loss is below 0 somewhere and no loss is known whose levels it could
+                 be held against, or the run ends in NaN. Info where from_scratch is False, or the loss is below 90 % of chance: a
                  model that started trained.
     Fix:         Run losskit.doctor.check(model, batch, loss_fn, optimizer) on one batch: it names the parameter that gets
                  no gradient or is in no optimizer, and says whether one batch can be learned. If it finds nothing, raise
@@ -51,7 +52,9 @@ def no_improvement(evidence: Evidence) -> Iterator[Hit]:
         model = Net(); optimizer = torch.optim.Adam(model.parameters())       # healthy
     """
     run, curve = evidence.run, curve_of(evidence.run, POINTS)
-    if run is None or curve is None or evidence.settings.objective is not None:
+    if run is None or curve is None or evidence.settings.objective is not None or _ends_in_nan(run):
+        return
+    if not run.levels and bool((curve.values < 0).any()):  # a policy gradient, or another loss whose height means nothing
         return
     curve = curve.anew(run)
     rest = curve.since(steady_from(run))
@@ -66,9 +69,15 @@ def no_improvement(evidence: Evidence) -> Iterator[Hit]:
     knows = any(level.kind == "chance" and level.value > 0 and now < BELOW * level.value for level in run.levels)
     trained = knows or evidence.settings.from_scratch is False
     said = f"the loss was {curve.start:.4g} at the start and its level over the last half of {len(curve)} points is {now:.4g}"
-    said += f": a change of {shift:+.2g} +- {2 * error:.2g}"
+    said += f": a change of {shift:+.2g} +- {2 * error:.2g} against the first 15 % after the warm-up"
     numbers = {"start": curve.start, "now": now, "shift": shift, "error": error, "points": float(len(curve))}
     yield Hit(said, numbers, step=int(rest.steps[-1]), severity="info" if trained else None, confidence=0.5 if trained else 0.8)
+
+
+def _ends_in_nan(run: Run) -> bool:
+    """Whether the run ended in NaN: other findings say why, and what was before is no whole run."""
+    losses = run.main("train_loss")
+    return losses is not None and len(losses) > 0 and not math.isfinite(float(losses.values[-1]))
 
 
 def _long_enough(run: Run, curve: Curve) -> bool:
@@ -92,6 +101,6 @@ def _shift(curve: Curve, rest: Curve) -> tuple[float, float, float] | None:
     fell = max(
         curve.first - now - max(SURE * abs(now), 3 * point), curve.start - now - max(LITTLE * abs(now), 3 * point / math.sqrt(5))
     )
-    if fell > 0 or shift - 2 * error < -SURE * abs(now) or shift < -max(2 * error, LITTLE * abs(now)):
+    if not math.isfinite(error) or fell > 0 or shift - 2 * error < -SURE * abs(now) or shift < -max(2 * error, LITTLE * abs(now)):
         return None
     return (shift, error, now) if slope(late).flat or shift > 0 else None

@@ -30,9 +30,9 @@ def level_shift(evidence: Evidence) -> Iterator[Hit]:
                  began anew, other data, another loss weight. Adam without its moments makes its first steps at full size in
                  every direction.
     Rule:        4 points in a row (2 of means) more than 8 robust standard deviations and 15 % above the 40 points before,
-                 not back within 150 steps (20 points). A warning if counting went back or the clock stood still there (a
-                 resume), or if it is above 25 % and at the end neither half healed nor falling; info otherwise, and where
-                 the learning rate grew 1.5 times once.
+                 not back within 150 steps (20 points; at most a tenth of the curve). A warning if counting went back or the
+                 clock stood still there (a resume), or if it is above 25 % and at the end neither half healed nor falling;
+                 info otherwise, and where the learning rate grew 1.5 times once.
     Silent when: the user declared an event there, the learning rate rises there twice or more (restarts), the objective is
                  adversarial, and in warm-up.
     Fix:         Save and load all of it: torch.save({"model": ..., "optimizer": optimizer.state_dict(), "scheduler":

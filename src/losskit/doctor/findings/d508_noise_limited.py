@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ..evidence import Evidence
 from ..finding import Hit, finding
+from ..levels_config import number, tidy
 
 __all__ = ["noise_limited"]
 
@@ -17,10 +18,11 @@ LOOKS = 20  # that have a noise scale: the average of at least four measurements
 def noise_limited(evidence: Evidence) -> Iterator[Hit]:
     """The noise of the gradient is larger than the gradient: batches are small for this stage of the run.
 
-    Cause:       The noise scale B = tr(Sigma) / |G|^2 is the batch size at which noise and signal are alike. Below it, a batch
-                 twice as large makes nearly twice the progress with each step. It grows while a run goes on.
+    Cause:       The noise scale B = tr(Sigma) / |G|^2 (B_simple there) is the batch size at which noise and signal are
+                 alike. Below it, a batch twice as large makes nearly twice the progress with each step. It grows while a
+                 run goes on.
     Rule:        B, from the gradients of two halves of a batch, averaged over the last measurements (at least four), is above
-                 the batch size (times the accumulated batches).
+                 the batch size times the accumulated batches and the ranks (facts "accumulate" and "world_size").
     Silent when: the batch is larger than B, batches cannot be split, or the model has batch norms.
     Fix:         None is needed. To go on faster with each step, accumulate gradients or enlarge the batch up to B; to go on
                  with the same batch, average the weights or let the learning rate decay.
@@ -35,7 +37,10 @@ def noise_limited(evidence: Evidence) -> Iterator[Hit]:
     if len(measured) < LOOKS or not measured[-1].batch_size:
         return
     look = measured[-1]
-    size, scale = look.batch_size * evidence.settings.accumulate, look.noise_scale or 0.0
+    facts = evidence.run.facts if evidence.run is not None else {}
+    ranks = number(facts.get("world_size")) or 1
+    times = tidy(facts).get("accumulate", evidence.settings.accumulate) * ranks
+    size, scale = round(look.batch_size * times), look.noise_scale or 0.0
     if scale > size:
         told = f"about {scale:.0f} samples" if math.isfinite(scale) else "more than can be measured"
         said = f"the gradient's noise scale is {told}, the batch has {size}: steps are limited by noise"

@@ -18,7 +18,7 @@ RATIO = 10.0  # between the variances
 ROWS = 32  # values of a channel, or its own moments are noise
 
 
-@finding("D603", severity="error", phases=("before", "during"), explains=("D601", "D604"))
+@finding("D603", severity="error", phases=("before",), explains=("D601", "D604"))
 def train_and_eval_mode_differ(evidence: Evidence) -> Iterator[Hit]:
     """On one and the same batch the loss in eval mode is far above that in train mode: batch norm makes the difference.
 

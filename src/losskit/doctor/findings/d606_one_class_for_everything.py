@@ -16,6 +16,8 @@ __all__ = ["one_class_for_everything"]
 EVERYTHING = 0.999  # share of the rows for which one class is the highest
 OTHERS = 0.02  # share of rows of other classes: below, one answer for everything is nearly right
 LOOKS = 3  # in a row
+LASTING = 1000  # steps of looks in a row, over half of all, after which it is an error
+NOTHING = 0.98  # of the entropy of the classes: the least that an error asks for
 FRESH = 100  # steps in which a network may well say one thing
 KNOWS_NOTHING = (
     0.95  # of the entropy of the classes: below, it ranks the rare class well and never says it aloud, which is no collapse
@@ -30,7 +32,8 @@ def one_class_for_everything(evidence: Evidence) -> Iterator[Hit]:
                  largest class has. The gradient of the rare classes is drowned by that of the frequent one, or the input
                  does not reach the output at all.
     Rule:        In a live run: one class is the highest for >= 99.9 % of the rows in the last 3 looks after step 100, other
-                 classes hold >= 2 % of them, and the loss is not below 95 % of H(p). From the log: the loss stands at H(p)
+                 classes hold >= 2 % of them, and the loss is not below 95 % of H(p); an error if it is the same class over 1000
+                 steps and half of the looks, and the loss not below 98 % of H(p). From the log: the loss stands at H(p)
                  of the class frequencies that are known (facts or refs: "prior", "entropy"), see
                  doctor/statistics/level.py.
     Silent when: the loss is clearly below H(p): then the model tells rare from frequent, and a threshold of 1/2 hides it.
@@ -83,7 +86,18 @@ def _seen(evidence: Evidence) -> Hit | None:
         "loss": loss,
         "entropy of the classes": entropy,
     }
-    return Hit(said, numbers, step=looks[0].step)
+    lasting = _stands(evidence, top[0]) and loss >= NOTHING * entropy
+    return Hit(said, numbers, step=looks[0].step, severity="error" if lasting else None)
+
+
+def _stands(evidence: Evidence, one: int) -> bool:
+    """Whether that class has been the only answer for long, up to the last look."""
+    looks = [look for look in evidence.probes.looks if look.predicted] if evidence.probes is not None else []
+    first = len(looks)
+    while first and one < len(looks[first - 1].predicted) and looks[first - 1].predicted[one] >= EVERYTHING:
+        first -= 1
+    count = len(looks) - first
+    return 2 * count >= len(looks) and count > 0 and looks[-1].step - looks[first].step >= LASTING
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> list[float]:

@@ -26,8 +26,8 @@ def embeddings_collapse(evidence: Evidence) -> Iterator[Hit]:
     Rule:        Of a tensor of embeddings that a loss was given, at each of the last two looks: the mean cosine of different
                  rows is above 0.99 or their spread below 1 % of that at the first look, where the first look had a mean cosine
                  below 0.95. A warning if no look of at least 5 had the rows apart.
-    Silent when: rows are apart, one look only is odd, the batch has fewer than 4 rows, or the model is still in the cone where
-                 it began.
+    Silent when: the loss is not one of torch's or losskit's over embeddings (F.cosine_similarity by hand), rows are apart,
+                 one look only is odd, the batch has fewer than 4 rows, or the model is still in the cone where it began.
     Fix:         Lower the learning rate 3 to 10 times, or mine semi-hard negatives instead of the hardest; use a loss of many
                  negatives (losskit.multiple_negatives_ranking_loss, losskit.supcon_loss); add losskit.vicreg_loss's variance
                  term.
@@ -35,8 +35,8 @@ def embeddings_collapse(evidence: Evidence) -> Iterator[Hit]:
                  out.
     Reference:   Schroff et al. 2015, arXiv:1503.03832 (collapse by hardest negatives); Wang and Isola 2020, arXiv:2005.10242.
     Example:
-        loss = (1 - F.cosine_similarity(model(a), model(b))).mean()                  # sick: nothing keeps rows apart
-        loss = losskit.multiple_negatives_ranking_loss(model(a), model(b))           # healthy
+        loss = F.cosine_embedding_loss(model(a), model(b), torch.ones(len(a)))   # sick: nothing keeps rows apart
+        loss = losskit.multiple_negatives_ranking_loss(model(a), model(b))       # healthy
     """
     looks = [look for look in evidence.probes.looks if look.embeddings] if evidence.probes else []
     if len(looks) <= LOOKS:

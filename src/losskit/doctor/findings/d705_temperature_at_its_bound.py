@@ -21,9 +21,9 @@ def temperature_at_its_bound(evidence: Evidence) -> Iterator[Hit]:
     Cause:       A temperature that runs into its clamp early says that the scores are too small for the loss: the embeddings do
                  not separate, or the temperature's learning rate is that of a much larger model. Late in a run it is what CLIP
                  does.
-    Rule:        At three looks in a row a learned scalar (logit_scale, temperature, tau, ...) is the same to the last bit or
-                 within 1e-3 of ln 100, while its learning rate is above 0. A warning if that begins in the first fifth of
-                 "max_steps"; else info.
+    Rule:        At three looks in a row a learned scalar (logit_scale, temperature, tau, ...) is the same to the last bit
+                 or within 1e-3 of ln 100, while its gradient and its learning rate are above 0. A warning if that begins in
+                 the first fifth of "max_steps"; else info.
     Silent when: the temperature moves, is frozen, or has a learning rate of 0.
     Fix:         Give it a tenth of the learning rate and no weight decay in a parameter group of its own; begin at
                  ln(1 / 0.07) = 2.659 as CLIP; look for repeated pairs in a batch, which ask for ever sharper scores.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 import torch
@@ -18,7 +19,8 @@ __all__ = ["perplexity_is_a_mean_of_exponentials"]
 CLOSE = 1e-3  # relative gap at which a number is said to be another one
 APART = 0.01  # relative gap from which the two means are told apart
 ENOUGH = 3  # logged points
-LARGEST = 2.0  # ratio; beyond that the two curves are of different data or tokens
+LARGEST = 2.0  # ratio; beyond that the two curves are of different data or tokens, unless
+VARIES = 0.05  # they bear one name, and ln(perplexity) / loss is not the constant that another unit (words, bytes) makes of it
 
 
 @finding("D805", severity="warning", phases=("before", "during", "after"))
@@ -29,7 +31,8 @@ def perplexity_is_a_mean_of_exponentials(evidence: Evidence) -> Iterator[Hit]:
                  depends on the batch size, and one hard text dominates it; it cannot be compared with a published number.
     Rule:        Of one batch: the total equals the mean over rows of exp(mean loss of a row) within 0.1 %, and differs from
                  exp(mean over tokens) by more than 1 %. Of a log: perplexity is above exp(loss) of the same steps at each of at
-                 least 3 points, in the median by more than 1 % and less than twofold.
+                 least 3 points, in the median by more than 1 % and less than twofold; by any factor if both curves bear the same
+                 name but for the last word, and ln(perplexity) / loss varies by more than 5 % (per word it would be constant).
     Silent when: perplexity is exp(loss), or is below it at any point (other data, other base, rounding).
     Fix:         Add up losses and tokens over all batches, divide once, take exp once: losskit.parts, or losskit.Perplexity.
     Confirm:     The perplexity no longer changes with the batch size of the evaluation.
@@ -80,7 +83,7 @@ def _of_log(run: Run) -> Iterator[Hit]:
         if len(ratio) < ENOUGH or not bool((ratio >= 1 - CLOSE).all()):
             continue
         middle = float(ratio.median())
-        if not 1 + APART < middle < LARGEST:
+        if not (1 + APART < middle < LARGEST or (middle >= LARGEST and _of_the_same(perplexity, loss, steps))):
             continue
         said = (
             f"{perplexity.name} is {100 * (middle - 1):.1f} % above exp({loss.name}) in the median of {len(ratio)} "
@@ -89,6 +92,14 @@ def _of_log(run: Run) -> Iterator[Hit]:
         numbers = {"ratio": middle, "points": len(ratio), "largest ratio": float(ratio.max())}
         yield Hit(said, numbers, step=int(steps[0]), confidence=0.7)
         return
+
+
+def _of_the_same(perplexity: Series, loss: Series, steps: Tensor) -> bool:
+    """Whether the two are of the same data, and not of the same tokens counted in another unit."""
+    if re.sub("perplexity|ppl", "loss", perplexity.name.lower()) != loss.name.lower():
+        return False
+    units = perplexity.values[torch.isin(perplexity.steps, steps)].log() / loss.values[torch.isin(loss.steps, steps)]
+    return bool(units.std() > VARIES * units.mean().abs())
 
 
 def _ratio(perplexity: Series, loss: Series) -> tuple[Tensor, Tensor]:

@@ -60,16 +60,26 @@ def log_hides_nan(evidence: Evidence) -> Iterator[Hit]:
         "true loss there is NaN"
     )
     numbers = {"lines": count, "zeros": zeros, "of": len(losses), "step": step}
+    # the value that is repeated stands beside the first bad gradient: it is hidden too, and came first
+    first = int(places[0]) - 1 if norms is not None and places[0] and bool(_bad(losses, norms)[places[0] - 1]) else int(places[0])
+    step = int(losses.steps[first])
     yield Hit(said, numbers, where=losses.name, step=step, confidence=1.0 if norms is not None and len(norms) else 0.8)
 
 
 def _hidden(losses: Series, norms: Series) -> Tensor:
     """Indices of losses that are 0 or repeat, beside a gradient norm that is not finite."""
-    place = torch.searchsorted(norms.steps, losses.steps).clamp(max=len(norms) - 1)
-    bad = (norms.steps[place] == losses.steps) & ~torch.isfinite(norms.values[place])
+    bad = _bad(losses, norms)
     still = losses.values == 0
     still[1:] |= losses.values[1:] == losses.values[:-1]
     return torch.nonzero(bad & still).flatten()
+
+
+def _bad(losses: Series, norms: Series) -> Tensor:
+    """Where a gradient norm that is not finite stands beside the loss."""
+    if not len(norms):
+        return torch.zeros(len(losses), dtype=torch.bool)
+    place = torch.searchsorted(norms.steps.contiguous(), losses.steps.contiguous()).clamp(max=len(norms) - 1)
+    return (norms.steps[place] == losses.steps) & ~torch.isfinite(norms.values[place])
 
 
 def _zero_tail(run: Run, losses: Series) -> Tensor:

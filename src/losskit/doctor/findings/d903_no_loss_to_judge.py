@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...evaluate.page.wording import plural
 from ..evidence import Evidence
 from ..finding import Hit, finding
 
@@ -34,14 +35,15 @@ def no_loss_to_judge(evidence: Evidence) -> Iterator[Hit]:
     if run is None:
         return
     losses = [s for kind in ("train_loss", "eval_loss", "perplexity") for s in run.series if s.kind == kind]
-    points = max((len(s) for s in losses), default=0)
+    longest = max(losses, key=len, default=None)
+    points = 0 if longest is None else len(longest)
     if points >= FEW:
         return
     seen = run.reading.series_seen or tuple(s.name for s in run.series)
     names = ", ".join(name[:LONGEST] for name in seen[:SHOWN]) or "nothing"
     more = f" and {len(seen) - SHOWN} more" if len(seen) > SHOWN else ""
-    if points:
-        said = f"the longest loss curve, {losses[0].name[:LONGEST]}, has {points} points, and curves are judged from {FEW} on"
+    if longest is not None and points:
+        said = f"the longest loss curve, {longest.name[:LONGEST]}, has {plural(points, 'point')}; curves are judged from {FEW} on"
     else:
-        said = f"0 of {len(seen)} curves are a loss: the log has {names}{more}"
+        said = f"no loss among {plural(len(seen), 'curve')}: the log has {names}{more}"
     yield Hit(said, {"points": points, "curves": len(seen)}, severity="info" if points else "warning")

@@ -58,4 +58,5 @@ def no_gradient_is_finite(evidence: Evidence) -> Iterator[Hit]:
         f"{first}), and {losses.name} stays at {float(values.median()):.4f}: these steps are left out"
     )
     numbers = {"share": share, "points": late.numel(), "first step": first, "loss": float(values.median())}
-    yield Hit(said, numbers, where=norms.name, step=middle)
+    never = not bool(torch.isfinite(norms.values).any())  # then it is earlier than all that it explains
+    yield Hit(said, numbers, where=norms.name, step=first if never else middle)

@@ -13,6 +13,7 @@ from .warmup import FIRST, SHARE
 
 __all__ = ["Curve", "curve_of", "rate_rises", "rates_at"]
 
+LATE = 5  # points by which a log may count otherwise than the user who said when something happened
 RISE = 1.5  # a learning rate that grows by this much moves the loss for good reason
 
 
@@ -41,7 +42,7 @@ class Curve:
     def anew(self, run: Run) -> Curve:
         """What comes after the last thing the user said that happened, as a curve that starts there."""
         told = [step for step, _ in run.events if step <= int(self.steps[-1])] if len(self) else []
-        rest = self.since(max(told)) if told else self
+        rest = self.since(max(told) + round(LATE * self.spacing)) if told else self
         return replace(rest, first=float(rest.values[0]), start=median(rest.values[:5])) if len(rest) else rest
 
     def settled(self) -> Curve:

@@ -13,6 +13,7 @@ from .blocks import median
 __all__ = ["Evaluations", "evaluations"]
 
 LEAST = 3  # evaluations
+CLOSE = 5  # points, whose median is what the training loss was at that time
 NEAR = 20  # twice as many points of the training loss stand for the time of an evaluation
 
 
@@ -26,6 +27,8 @@ class Evaluations:
     """The training loss at each: the median of up to 40 points before it; NaN where it is not known."""
     later: Tensor
     """That of up to 40 points after it: a loss that falls fast is lower there."""
+    close: Tensor
+    """The median of up to 5 points before it: the number for a person, which the longer one is not where the loss falls fast."""
 
 
 def evaluations(run: Run | None) -> Evaluations | None:
@@ -38,16 +41,16 @@ def evaluations(run: Run | None) -> Evaluations | None:
         return None
     losses = run.main("train_loss")
     nothing = torch.full_like(series.values, torch.nan)
-    before, after = (nothing, nothing) if losses is None else _beside(series, losses.finite())
-    return Evaluations(series.steps, series.values.double(), before, after)
+    before, after, close = (nothing,) * 3 if losses is None else _beside(series, losses.finite())
+    return Evaluations(series.steps, series.values.double(), before, after, close)
 
 
-def _beside(series: Series, losses: Series) -> tuple[Tensor, Tensor]:
+def _beside(series: Series, losses: Series) -> tuple[Tensor, Tensor, Tensor]:
     """Evaluations counted in other units than steps (epochs) are laid along the training loss by their order."""
     count = len(losses)
     if not count:
         nothing = torch.full_like(series.values, torch.nan)
-        return nothing, nothing
+        return nothing, nothing, nothing
     first, last = int(losses.steps[0]), int(losses.steps[-1])
     places = torch.searchsorted(losses.steps, series.steps, right=True)
     if int(series.steps[-1]) < first + 0.1 * (last - first):
@@ -55,4 +58,9 @@ def _beside(series: Series, losses: Series) -> tuple[Tensor, Tensor]:
     reach = max(1, min(NEAR, count // (2 * len(series))))
     before = [median(losses.values[max(0, at - 2 * reach) : max(at, 1)]) for at in places.tolist()]
     after = [median(losses.values[at : at + 2 * reach]) for at in places.tolist()]
-    return torch.tensor(before, dtype=torch.float64), torch.tensor(after, dtype=torch.float64)
+    close = [median(losses.values[max(0, at - CLOSE) : max(at, 1)]) for at in places.tolist()]
+    return (
+        torch.tensor(before, dtype=torch.float64),
+        torch.tensor(after, dtype=torch.float64),
+        torch.tensor(close, dtype=torch.float64),
+    )

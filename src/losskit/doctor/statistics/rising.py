@@ -15,6 +15,7 @@ from .slope import slope
 __all__ = ["Climb", "above_its_start", "climb", "growth_before_end"]
 
 SIGMAS = 6.0  # of a block median, on top of the shares below
+MOST_LAST = 20  # of the last points, whose median is where the loss is now
 LEAST = 5  # points in a block: an outlier or two do not move its median
 BLOCKS = 60
 SINCE = 6  # blocks after the lowest one: fewer make no slope
@@ -25,6 +26,7 @@ PART = 0.3  # of the way that the loss had come
 HALF = 0.5  # of its lowest level
 SAME_RATE = 0.67  # levels at learning rates below that much of today's do not compare: a restart raises the loss
 NEAR = 0.1  # of the low or of the way: still there
+LEAP = 100.0  # times the level before, in one point: with nothing finite behind it the weights were thrown
 TWICE, FAR = 2.0, 5.0  # times the median of the first five points, or the very first one
 
 
@@ -38,6 +40,9 @@ class Climb:
     left: int
     """The step from which it never came near the low again."""
     now: float
+    """The lower of the last two block medians, which the test is made of."""
+    last: float
+    """Median of the last few points: where a person sees it."""
     whole: bool
     """It has doubled, and half of what was learned is lost."""
 
@@ -59,7 +64,9 @@ def climb(run: Run, curve: Curve) -> Climb | None:
     edge = low + min(gap / 10, NEAR * max(abs(low), way))
     near = int((after <= edge).nonzero()[-1]) + where
     left = _left(curve, int(parts.first[near]), int(parts.last[min(near + 1, len(parts) - 1)]), edge)
-    return Climb(low, int(parts.last[where]), left, now, gap >= abs(low) and gap >= way / 2)
+    last = median(curve.values[-min(MOST_LAST, max(LEAST, len(curve) // 100)) :])
+    at = max(int(parts.first[where]), min(int(parts.last[where]), left))
+    return Climb(low, at, left, now, last, gap >= abs(low) and gap >= way / 2)
 
 
 def _comparable(run: Run, parts: Blocks) -> Tensor:
@@ -112,7 +119,7 @@ def above_its_start(curve: Curve) -> tuple[float, float] | None:
 
 
 def growth_before_end(values: Tensor) -> tuple[float, float] | None:
-    """(before, last) where up to 20 finite points before the first that is not one end 5 times as high as they began."""
+    """(before, last) of the 20 points before the first that is no number, if they end 5 times as high, or the last 100 times."""
     bad = (~torch.isfinite(values)).nonzero()
     if not bad.numel():
         return None
@@ -121,4 +128,9 @@ def growth_before_end(values: Tensor) -> tuple[float, float] | None:
         return None
     begun = median(window[: max(1, window.numel() // 2)])
     ended = float(window[-min(3, window.numel() // 2) :].min())
-    return (begun, float(window[-1])) if begun > 0 and ended >= FAR * begun else None
+    if begun <= 0 or (ended < FAR * begun and window[-1] < LEAP * begun):
+        return None
+    # the window may have begun in the middle of the growth
+    calm = values[max(0, int(bad[0]) - 40) : max(0, int(bad[0]) - 20)].double()
+    calm_level = median(calm) if calm.numel() >= LEAST else begun
+    return (min(begun, calm_level) if calm_level > 0 else begun), float(window[-1])

@@ -11,6 +11,7 @@ from .config import facts_near
 from .curves import curves_of
 from .discover import find_runs
 from .log import Log
+from .names import number
 from .source import FORMATS, LogError, Source
 
 __all__ = ["FORMATS", "LogError", "Source", "find_runs", "read"]
@@ -28,6 +29,7 @@ _READERS = {
     "stdout": ("stdout", "read_stdout"),
 }
 MOST_NAMES = 1000  # of the names that a reading lists
+NUMBERS = ("num_classes", "num_labels", "vocab_size", "label_smoothing", "batch_size", "accumulate", "max_steps", "floor")
 
 
 def read(source: Source, refs: Mapping[str, Any] | None = None, events: Sequence[tuple[int, str]] = ()) -> Run:
@@ -47,8 +49,11 @@ def read(source: Source, refs: Mapping[str, Any] | None = None, events: Sequence
         log = _reader(source)(source)
     except OSError as problem:
         raise LogError(f"{source.path}: {problem.strerror or problem}") from None
-    refs = dict(refs or {})
+    refs = _checked(refs or {})
     kinds: dict[str, Kind] = {refs.pop(kind): kind for kind in get_args(Kind) if isinstance(refs.get(kind), str)}
+    if unknown := [name for name in kinds if name not in log.table.points]:
+        seen = ", ".join(list(log.table.points)[:8]) or "none"
+        raise LogError(f"refs name curves that the log does not have: {', '.join(unknown)} (it has {seen})")
     facts = {**facts_near(source), **log.facts, **refs}
     if "logging_nan_inf_filter" in facts and source.format != "hf":
         # the Trainer writes its means to every logger that it knows
@@ -64,8 +69,19 @@ def read(source: Source, refs: Mapping[str, Any] | None = None, events: Sequence
         hides_nan=log.hides_nan,
         restarts=curves.restarts,
         series_seen=tuple(log.table.points)[:MOST_NAMES],
+        repeated=curves.repeated,
+        unsorted=curves.unsorted,
     )
     return Run(source.name, curves.series, reading, facts=facts, events=tuple(events), finished=log.finished)
+
+
+def _checked(refs: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's facts, which have to be numbers where only a number means something."""
+    for name in NUMBERS:
+        value = refs.get(name)
+        if isinstance(value, str) and number(value) is None:
+            raise LogError(f"the fact {name} is {value!r}, expected a number")
+    return dict(refs)
 
 
 def _reader(source: Source) -> Callable[[Source], Log]:

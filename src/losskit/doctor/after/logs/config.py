@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...levels_config import NAMES
 from .names import number
 from .source import Source
 from .text import decode
@@ -20,31 +21,8 @@ FILES = (
 )  # fmt: skip
 LARGEST = 1 << 22
 MOST = 5000  # values of one config
-# losskit's name of a fact, and what others call it, the surest first
-_NAMES: dict[str, tuple[str, ...]] = {
-    "num_classes": ("num_classes", "num_labels", "n_classes", "nclasses", "n_labels", "num_class"),
-    "vocab_size": ("vocab_size", "n_vocab", "padded_vocab_size", "vocabulary_size"),
-    "label_smoothing": ("label_smoothing", "label_smoothing_factor", "smoothing"),
-    "margin": ("margin", "triplet_margin"),
-    "gamma": ("focal_gamma",),
-    "temperature": ("temperature",),
-    "batch_size": ("per_device_train_batch_size", "train_batch_size", "batch_size", "micro_batch_size"),
-    "accumulate": (
-        "gradient_accumulation_steps",
-        "accumulate_grad_batches",
-        "grad_accum_steps",
-        "accumulation_steps",
-        "accumulate",
-    ),
-    "max_steps": ("max_steps", "max_iters", "train_iters", "total_steps", "num_training_steps", "max_train_steps"),
-    "warmup_steps": ("warmup_steps", "warmup_iters", "num_warmup_steps", "lr_warmup_iters"),
-    "logging_steps": ("logging_steps",),
-    "learning_rate": ("learning_rate", "lr"),
-    "prior": ("class_counts", "class_frequencies"),
-    "entropy": ("unigram_entropy", "prior_entropy"),
-    "variance": ("target_variance",),
-    "loss": ("loss", "criterion", "loss_fn", "loss_name", "loss_type", "loss_function"),
-}
+# words that mean something else in a config: a decay of the learning rate, a regulariser's weight, a rule of a distribution
+_VAGUE = frozenset({"gamma", "entropy", "variance", "prior", "priors"})
 # only above 0 do these mean something; -1 and 0 say "not set"
 _POSITIVE = frozenset({"num_classes", "vocab_size", "batch_size", "accumulate", "max_steps", "logging_steps"})
 
@@ -71,8 +49,8 @@ def facts_from(values: Mapping[str, Any]) -> dict[str, Any]:
     """A config's values, flat, as facts."""
     lower = {str(k).rsplit("/", 1)[-1].rsplit(".", 1)[-1].lower().replace("-", "_"): v for k, v in reversed(list(values.items()))}
     facts: dict[str, Any] = {}
-    for fact, names in _NAMES.items():
-        for name in names:
+    for fact, names in NAMES.items():
+        for name in (one for one in names if one not in _VAGUE):
             value = _fact(fact, lower.get(name))
             if value is not None:
                 facts[fact] = value

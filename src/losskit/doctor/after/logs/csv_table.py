@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from .log import Log
-from .source import Source
+from .source import Source, board_curve, header_line
 from .text import LONGEST, Lines, decode, head_and_tail
 
 __all__ = ["read_csv"]
+
+_COMMA, _POINT = re.compile(r"(?<![\d,])\d+,\d+(?![\d,])"), re.compile(r"\d\.\d")
 
 
 def read_csv(source: Source) -> Log:
@@ -18,21 +21,27 @@ def read_csv(source: Source) -> Log:
     log = Log(files=tuple(map(str, source.files)))
     csv.field_size_limit(LONGEST)
     for path in source.files:
-        lines = Lines(path)
-        _read(log, _delimiter(path), lines)
+        lines = Lines(path, returns=b"\n" not in head_and_tail(path)[0])
+        _read(log, path, lines)
         log.table.skipped += lines.skipped
     return log
 
 
-def _read(log: Log, delimiter: str, lines: Lines) -> None:
+def _read(log: Log, path: Path, lines: Lines) -> None:
     header: list[str] = []
+    delimiter, commas = _delimiter(path), False
     for block in lines:
         some = [line for line in block if line]
         if not some:
             continue
         if not header:
             header = [name.strip() for name in next(csv.reader(some[:1], delimiter=delimiter))]
+            if (curve := board_curve(path, header)) is not None:
+                header[-1] = curve
             some = some[1:]
+            commas = delimiter != "," and _decimal_commas(some)
+        if commas:
+            some = [line.replace(",", ".") for line in some]
         columns, ragged = _columns(some, len(header), delimiter)
         log.table.skipped += ragged
         log.truncated = bool(ragged) and lines.unfinished
@@ -66,5 +75,10 @@ def _row(line: str, delimiter: str) -> list[list[str]]:
 
 
 def _delimiter(path: Path) -> str:
-    header = decode(head_and_tail(path)[0]).lstrip("\ufeff\r\n").split("\n", 1)[0]
-    return max(",\t;", key=header.count)
+    return max(",\t;", key=header_line(decode(head_and_tail(path)[0])).count)
+
+
+def _decimal_commas(lines: Sequence[str]) -> bool:
+    """Whether numbers are written "2,3642"."""
+    text = "\n".join(lines[:1000])
+    return bool(_COMMA.search(text)) and not _POINT.search(text)

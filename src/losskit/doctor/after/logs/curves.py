@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from ...evidence.run import Kind, Series
-from .names import kind_of, place_in_kind
+from .names import bare_kind, kind_of, place_in_kind
 from .table import Points, Table
 
 __all__ = ["Curves", "curves_of"]
 
 LARGEST_STEP = 2.0**53  # float64 counts exactly up to here
 FEW = 3  # points that follow a step back and would replace most of a curve: a stray record, not a restart
+MANY = 0.1  # of the points go back: no job is resumed so often, the lines are out of order
+_LOSSES = ("train_loss", "eval_loss", "perplexity")
 _ORDER: tuple[Kind, ...] = ("train_loss", "eval_loss", "perplexity", "lr", "grad_norm", "loss_scale", "epoch", "metric")
 
 
@@ -26,6 +29,10 @@ class Curves:
     series: tuple[Series, ...]
     restarts: tuple[int, ...]
     skipped: int
+    repeated: int = 0
+    """Points of the main loss in whose place later ones of the same step, or of a restart, count."""
+    unsorted: bool = False
+    """Lines of the main loss were not in the order of their steps."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ def curves_of(
     that what stands in one row was logged together.
     """
     raw = [_raw(name, points) for name, points in table.points.items()]
+    named = kinds or {}
+    known: dict[str, Kind] = {**_bare(raw), **named}
     epochs = next((one for one in raw if kind_of(one.name) == "epoch"), None) if aligned else None
     counted, lost = _counted(raw, epochs, aligned)
     skipped = table.skipped + lost
@@ -53,15 +62,19 @@ def curves_of(
         counted = _unwound(counted, epochs)
     series: list[Series] = []
     restarts: set[int] = set()
+    places: dict[str, tuple[int, bool]] = {}
     for one in counted:
-        kind = (kinds or {}).get(one.name) or kind_of(one.name)
-        kept, back, lost = _latest(one)
+        kind = known.get(one.name) or kind_of(one.name)
+        ordered = _ordered(one)
+        kept, back, lost = _latest(ordered)
         skipped += lost
+        places[one.name] = len(one.rows) - len(kept.rows) - lost, ordered is not one
         if kind in ("train_loss", "eval_loss", "lr", "grad_norm"):
             restarts.update(back)
         series.append(_series(kept, kind, means))
-    series.sort(key=lambda s: (_ORDER.index(s.kind), *place_in_kind(s.name, len(s))))
-    return Curves(tuple(series), tuple(sorted(restarts)[:1000]), skipped)
+    series.sort(key=lambda s: (_ORDER.index(s.kind), s.name not in named, *place_in_kind(s.name, len(s))))
+    repeated, unsorted = places[series[0].name] if series else (0, False)
+    return Curves(tuple(series), tuple(sorted(restarts)[:1000]), skipped, repeated, unsorted)
 
 
 def _raw(name: str, points: Points) -> _Raw:
@@ -71,6 +84,18 @@ def _raw(name: str, points: Points) -> _Raw:
         order = rows.argsort(stable=True)
         rows, columns = rows[order], [column[order] for column in columns]
     return _Raw(name, rows, *columns)
+
+
+def _bare(raw: list[_Raw]) -> dict[str, Kind]:
+    """The columns "train" and "val" of a log without any loss are one if they fall: an accuracy rises."""
+    kinds: dict[str, Kind] = {one.name: kind for one in raw if (kind := bare_kind(one.name)) is not None}
+    if set(kinds.values()) != {"train_loss", "eval_loss"} or any(kind_of(one.name) in _LOSSES for one in raw):
+        return {}
+    for one in raw:
+        few = max(1, len(one.values) // 4)
+        if one.name in kinds and not one.values[:few].nanmedian() > one.values[-few:].nanmedian():
+            return {}
+    return kinds
 
 
 def _counted(raw: list[_Raw], epochs: _Raw | None, aligned: bool) -> tuple[list[_Raw], int]:
@@ -154,6 +179,27 @@ def _each_epoch(raw: _Raw, back: Tensor, epochs: _Raw | None) -> bool:
     few = max(1, n // 10)
     first, last, again = (v.nanmedian() for v in (values[:few], values[n - few : n], values[n : n + few]))
     return bool((again - last).abs() <= (again - first).abs())
+
+
+def _ordered(raw: _Raw) -> _Raw:
+    """By step where lines are out of order: too many go back for restarts, or what went back overlaps nothing before it."""
+    steps = raw.steps
+    back = (steps[1:] < steps[:-1]).nonzero().flatten() + 1
+    if not len(back):
+        return raw
+    if len(back) == len(steps) - 1 and bool((steps <= 0).all()):
+        return _with(raw, -steps)  # counted down from 0
+    order = steps.argsort(stable=True)
+    if len(back) > max(1, MANY * len(steps)) or _apart(steps, back):
+        return _pick(raw, order)
+    return raw
+
+
+def _apart(steps: Tensor, back: Tensor) -> bool:
+    """Whether the stretches between steps back follow each other once they are in order: a log in pieces, each step once."""
+    bounds = [0, *back.tolist(), len(steps)]
+    ends = sorted((float(steps[a]), float(steps[b - 1])) for a, b in pairwise(bounds))
+    return all(one[1] < other[0] for one, other in pairwise(ends)) and len(steps) - bounds[-2] >= FEW
 
 
 def _latest(raw: _Raw) -> tuple[_Raw, list[int], int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...evidence.run import Kind
 
-__all__ = ["kind_of", "number", "place_in_kind", "role_of"]
+__all__ = ["bare_kind", "kind_of", "number", "place_in_kind", "role_of", "words"]
 
 # the best first: where a row has several, the first counts the steps of the optimizer
 STEPS = (
@@ -41,6 +41,7 @@ _NOT_A_LOSS = frozenset(
         "grad",
     }
 )
+_OF_CLASSES = frozenset({"cross", "crossentropy", "binary", "categorical", "softmax", "sigmoid", "nll"})
 _AGGREGATED = frozenset({"epoch", "avg", "average", "ema", "smooth", "smoothed", "mean", "running", "min", "max", "median"})
 
 
@@ -99,9 +100,18 @@ def kind_of(name: str) -> Kind:
     return "metric"
 
 
+def bare_kind(name: str) -> Kind | None:
+    """What "train" and "val" are where nothing else in the log is called a loss."""
+    said = words(name)
+    if said in (("train",), ("training",)):
+        return "train_loss"
+    return "eval_loss" if len(said) == 1 and said[0] in _EVAL else None
+
+
 def _is_loss(said: tuple[str, ...]) -> bool:
     have = frozenset(said)
-    if have & _NOT_A_LOSS:
+    # "entropy_loss" is the bonus of a policy, and falls when all is well
+    if have & _NOT_A_LOSS or ("entropy" in have and not have & _OF_CLASSES):
         return False
     return bool(have & _LOSS) or ("cross" in have and "entropy" in have) or any(len(w) < 24 and w.endswith("loss") for w in said)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from . import names
 from .text import HEAD, decode, head_and_tail
 
-__all__ = ["FORMATS", "LogError", "Source", "sniff", "speaks_of_a_loss"]
+__all__ = ["FORMATS", "LogError", "Source", "board_curve", "header_line", "sniff", "speaks_of_a_loss"]
 
 FORMATS = ("hf", "lightning", "tensorboard", "wandb", "mlflow", "trackio", "jsonl", "csv", "stdout")
 # first bytes of what is not a log, and why it is not read
@@ -28,8 +28,10 @@ _REFUSED = (
     (b"\x89HDF", "an HDF5 file, not a log"),
 )
 _LOSS_AND_NUMBER = re.compile(
-    r"(?:loss|nll|ppl|perplexity)\w{0,40}[\"']?\s{0,4}[:=]?\s{0,4}[\"'(\[]?-?(?:\d|nan|inf)", re.IGNORECASE
+    r"(?:loss|nll|ppl|perplexity)[\w/.@\-]{0,40}[\"']?\s{0,4}[:=]?\s{0,4}[\"'(\[]?-?(?:\d|nan|inf)", re.IGNORECASE
 )
+FEW = 16  # NUL bytes in a short log: a gap
+_OWN = re.compile(r'"schema":\s{0,4}"losskit\.doctor/')
 
 
 class LogError(Exception):
@@ -72,10 +74,12 @@ def sniff(path: Path) -> tuple[str, str]:
         return "tensorboard", ""
     if path.suffix in (".db", ".sqlite", ".sqlite3"):
         return "", "not an SQLite database, although it is called one"
-    text = decode(head)
-    if text.count("\x00") > len(text) // 100 + 1:
+    text = decode(head.rstrip(b"\x00"))
+    if not text or text.count("\x00") > max(len(text) // 100, FEW):
         return "", "binary, and of no format that the doctor knows"
-    return _text_format(path, text, decode(tail)), ""
+    if path.suffix == ".json" and _OWN.search(text[:1000]):
+        return "", "a report of the doctor, not a log"
+    return _text_format(path, text.replace("\x00", ""), decode(tail)), ""
 
 
 def _text_format(path: Path, text: str, tail: str) -> str:
@@ -115,10 +119,23 @@ def speaks_of_a_loss(path: Path) -> bool:
     text = decode(head)
     kind = _text_format(path, text, "")
     if kind in ("csv", "lightning"):
-        return any(names.kind_of(cell.strip(' "')) in ("train_loss", "eval_loss", "perplexity") for cell in _header(text))
+        cells = [cell.strip(' "') for cell in _header(text)]
+        cells[-1:] = [board_curve(path, cells) or cells[-1]]
+        return any(names.kind_of(cell) in ("train_loss", "eval_loss", "perplexity") for cell in cells)
     return bool(_LOSS_AND_NUMBER.search(text) or _LOSS_AND_NUMBER.search(decode(tail)))
 
 
 def _header(text: str) -> list[str]:
-    line = text.lstrip("\ufeff").split("\n", 1)[0].rstrip("\r")
-    return re.split(r"[,;\t]", line)
+    return re.split(r"[,;\t]", header_line(text))
+
+
+def header_line(text: str) -> str:
+    """The first line of a table, which a Mac may have ended with a carriage return."""
+    return re.split(r"[\r\n]", text.lstrip("\ufeff\r\n"), maxsplit=1)[0]
+
+
+def board_curve(path: Path, header: list[str]) -> str | None:
+    """What the one curve of a table downloaded from TensorBoard is called: only the file's name says it."""
+    if [cell.lower() for cell in header] != ["wall time", "step", "value"]:
+        return None
+    return path.stem.rpartition("-tag-")[2]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from .log import Log
-from .names import kind_of, role_of
+from .names import bare_kind, kind_of, number, role_of
 from .source import Source
 from .text import Lines
 
@@ -23,11 +23,12 @@ TRIES = 4  # templates tried on a line before it is read word by word
 LONGEST = 4096  # characters of a line that is looked at
 _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?(?:nan|NaN|NAN|inf|Inf|INF|infinity|Infinity)"
 _WORD = r"[A-Za-z_][A-Za-z0-9_./@-]{0,60}"
-# up to four words, then : or = or a space (nanoGPT's "loss 3.98") or an opening bracket, then a number that no letter follows
+# up to four words, then : or = or a space (nanoGPT's "loss 3.98") or an opening bracket, then a number that no letter follows,
+# but for its unit; "2,3642" may be 2.3642 or two numbers, and is not read
 _ENTRY = re.compile(
     rf"(?<![\w./])({_WORD}(?: {_WORD}){{0,3}}?)[\"']?\]?"
     r"(?:\s{0,8}[:=]+\s{0,12}|\s{1,8}|\s?\[\s{0,8}|\()[\"']?(?:tensor\()?"
-    rf"({_NUMBER})(?![A-Za-z0-9_]|\.[A-Za-z0-9])"
+    rf"({_NUMBER})(?!,[0-9]|(?!(?:nats?|bits?)\b)[A-Za-z0-9_]|\.[A-Za-z0-9])"
 )
 # a number that does not count, and what may stand in its place. None of its characters but .,:_ can be in what stands beside it,
 # so that a line that does not match is given up at once
@@ -45,6 +46,9 @@ _HELD_OUT = re.compile(
     r"[^A-Za-z]{0,40}(?:\[[^\]]{0,40}\]\W{0,4})?(val|valid|validation|eval|evaluation|test|dev)\b(?![./\\])", re.IGNORECASE
 )
 # what the Trainer prints at the end of a run: means over all of it
+# fastai and others print a table: the names once, then rows of numbers
+_HEADING = re.compile(r"[\s|]*(?:epoch|step|iter)[\s|]{2,40}[\w\s|./]*loss[\w\s|./]*", re.IGNORECASE)
+_CELLS = re.compile(r"[\s|]+")
 _SUMMARY = "'train_runtime'"
 _TRAINER = "{'loss': "
 # words between name and number that say nothing: "iteration 100", "train loss is 2.3"
@@ -70,6 +74,7 @@ class _Reader:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.templates: list[_Template] = []
+        self.heading: tuple[str, ...] = ()
 
     def lines(self, lines: list[str]) -> None:
         """A block of lines, which become columns at its end."""
@@ -86,6 +91,8 @@ class _Reader:
                 self.log.finished = True
             elif self._known(line, place) or ((entries := entries_of(line)) and self._new(line, entries, place)):
                 top = self.templates[0]
+            else:
+                self._of_a_table(line, place)
         for template in self.templates:
             if template.rows:
                 cells = list(chain.from_iterable(template.rows))  # slices of it are columns, at a third of the time of zip(*rows)
@@ -93,6 +100,15 @@ class _Reader:
                 self.log.table.add_columns(template.names, columns, template.places)
                 template.rows, template.places = [], []
         self.log.table.rows = begin + len(lines)
+
+    def _of_a_table(self, line: str, place: int) -> None:
+        """The heading of a printed table, or a row of the one that was begun."""
+        if len(line) < 500 and _HEADING.fullmatch(line):
+            self.heading = tuple(_CELLS.split(line.strip(" |\t")))
+        elif self.heading:
+            cells = _CELLS.split(line.strip(" |\t"))
+            if len(cells) == len(self.heading) and number(cells[0]) is not None:
+                self.log.table.add_columns(self.heading, [(cell,) for cell in cells], [place])
 
     def _known(self, line: str, place: int) -> bool:
         """Whether one of the latest templates reads the line; it becomes the first."""
@@ -144,15 +160,23 @@ def entries_of(line: str) -> list[tuple[str, int, int]]:
             name = f"{held_out[1].lower()} {name}"
         if name:
             found.setdefault(name, (name, *match.span(2)))
-    entries = [entry for entry in found.values() if role_of(entry[0])[0] != "curve" or kind_of(entry[0]) != "metric"]
+    bare = {name for name in found if bare_kind(name) is not None}
+    bare = bare if len({bare_kind(name) for name in bare}) == 2 else set()
+    entries = [e for e in found.values() if role_of(e[0])[0] != "curve" or kind_of(e[0]) != "metric" or e[0] in bare]
     curves = {kind_of(name) for name, _, _ in entries if role_of(name)[0] == "curve"}
     if not curves:
         return []
     counted = any(role_of(name)[0] == "step" for name, _, _ in entries)
     begin = min((start for name, start, _ in entries if role_of(name)[0] == "curve" and kind_of(name) != "epoch"), default=0)
-    if not counted and begin and (bar := _OF_MANY.search(line, 0, begin)):
-        # "12/1000": a progress bar's counter before the loss, if nothing better counts
-        entries.append(("batch_idx", *bar.span(1)))
+    if not counted and begin and (bars := list(_OF_MANY.finditer(line, 0, begin))):
+        # "12/1000": a progress bar's counter before the loss, if nothing better counts; "[3/20][12/1000]" has the epoch first
+        entries.append(("batch_idx", *bars[-1].span(1)))
+        if (
+            len(bars) > 1
+            and "epoch" not in map(str.lower, found)
+            and line[: bars[0].start()].lower().rstrip().endswith(("[", "(", "epoch"))
+        ):
+            entries.append(("epoch", *bars[0].span(1)))
     return sorted(entries, key=lambda entry: entry[1])
 
 

@@ -14,6 +14,7 @@ BLOCK = (
     1 << 18
 )  # bytes read at once: objects of a few thousand lines stay in the cache, and the garbage collector finds few of them
 LONGEST = 1 << 20  # bytes of a line; a longer one is no line of a log
+_GAP = re.compile("\x00+")
 _COLOURS = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
 
 
@@ -70,6 +71,10 @@ class Lines:
                 yield self._short(self._split(rest))
 
     def _split(self, text: str) -> list[str]:
+        if "\x00" in text:
+            # what a file system writes over the end of a file when the machine goes down
+            text, gaps = _GAP.subn("\n", text)
+            self.skipped += gaps
         if "\x1b" in text:
             text = _COLOURS.sub("", text)
         if self.returns:
