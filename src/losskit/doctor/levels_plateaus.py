@@ -48,8 +48,13 @@ def _of_classes(call: LossCall) -> tuple[Level, ...]:
     classes = input.shape[axis]
     if classes < 2 or not comes_from(call, "input", ("Softmax",), SAME_PROBABILITIES) or not _are_probabilities(input, axis):
         return ()
-    value = softmax_twice(classes, call.options.get("label_smoothing", 0.0))
-    name = sentence(f"ln(e + {classes - 1}) - 1", value, "every row is right and goes through a softmax twice")
+    smoothing = float(call.options.get("label_smoothing", 0.0))
+    value = softmax_twice(classes, smoothing)
+    name = sentence(
+        f"ln(e + {classes - 1}) - {1 - smoothing + smoothing / classes:.4g}",
+        value,
+        "every row is right and goes through a softmax twice",
+    )
     return (Level(name, value, "plateau", "D101"),)
 
 

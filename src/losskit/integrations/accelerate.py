@@ -12,6 +12,8 @@ from ..doctor.during.live import Monitor
 
 __all__ = ["monitored"]
 
+_LISTENERS, _BEFORE = "_losskit_listeners", "_losskit_before"  # of the function that stands in for accelerator.backward
+
 
 @contextmanager
 def monitored(
@@ -48,12 +50,8 @@ def monitored(
     options.setdefault("scaler", accelerator.scaler)
     monitor = Monitor(model, optimizer, loss_fn, facts=facts, **options)
     losses: list[Tensor] = []
-    original = accelerator.backward
 
-    def backward(loss: Tensor, **kwargs: Any) -> None:
-        original(loss, **kwargs)
-        if not on and False:  # a block that was opened later still calls this one
-            return
+    def heard(loss: Tensor) -> None:
         losses.append(loss.detach())
         if accelerator.sync_gradients:
             total = sum(losses[1:], losses[0]) / len(losses)
@@ -65,15 +63,39 @@ def monitored(
             monitor.saw(kwargs)
 
     handle = model.register_forward_pre_hook(called, with_kwargs=True)
-    on = True
-    before = vars(accelerator).get("backward")  # of a block around this one
-    vars(accelerator)["backward"] = backward
+    _listen(accelerator, heard)
     try:
         with monitor:
             yield monitor
     finally:
-        on = False
+        _forget(accelerator, heard)
         handle.remove()
-        if vars(accelerator).get("backward") is backward:
-            del accelerator.backward
-            vars(accelerator).update({} if before is None else {"backward": before})
+
+
+def _listen(accelerator: Any, listener: Callable[[Tensor], None]) -> None:
+    """Tell this function of every loss after its backward pass: one patch for all blocks, which may end in any order."""
+    listeners = getattr(accelerator.backward, _LISTENERS, None)
+    if listeners is None:
+        original, listeners = accelerator.backward, list[Callable[[Tensor], None]]()
+
+        def backward(loss: Tensor, **kwargs: Any) -> None:
+            original(loss, **kwargs)
+            for one in tuple(listeners):
+                one(loss)
+
+        setattr(backward, _LISTENERS, listeners)
+        setattr(backward, _BEFORE, vars(accelerator).get("backward"))
+        accelerator.backward = backward
+    listeners.append(listener)
+
+
+def _forget(accelerator: Any, listener: Callable[[Tensor], None]) -> None:
+    ours = accelerator.backward
+    listeners = getattr(ours, _LISTENERS, None)
+    if listeners is None:  # the user has set another one since; ours is called by nobody
+        return
+    listeners.remove(listener)
+    if not listeners:
+        before = getattr(ours, _BEFORE)
+        del accelerator.backward
+        vars(accelerator).update({} if before is None else {"backward": before})

@@ -10,12 +10,22 @@ import torch
 from ..evidence import Evidence
 from ..evidence.replay import Replay
 from ..evidence.run import Run, Series
-from ..finding import Hit, finding
+from ..finding import Hit, Severity, finding
 
 __all__ = ["values_not_finite"]
 
 FEW = 0.05  # share of bad points after the first: below, and with finite ones after them, steps were skipped, the run lives
 _KNOWN = ("weight", "buffer", "forward", "loss", "backward", "optimizer")  # other rules speak of these
+
+_LOG = (
+    "The log says when, not why: data, a label, one operation or an overflow. Run losskit.doctor.check(model, batch, loss_fn) on "
+    "the batch of step {step}, or go on from the checkpoint before it with losskit.doctor.Monitor(model, optimizer, loss_fn) and "
+    "monitor.step(loss, batch=batch): they name the entry, the operation and its line."
+)
+_REPLAY = (
+    "Give the batch: monitor.step(loss, batch=batch), and Monitor(..., loss_fn) or step=: the first bad batch is then run again, "
+    "and the entry, the operation and its line are named."
+)
 
 
 @finding(
@@ -24,8 +34,9 @@ _KNOWN = ("weight", "buffer", "forward", "loss", "backward", "optimizer")  # oth
 def values_not_finite(evidence: Evidence) -> Iterator[Hit]:
     """An input, a target or the loss is NaN or infinite.
 
-    Cause:       A NaN in one entry of one sample makes the mean over the batch NaN, the gradient of every weight NaN, and after
-                 one step every weight. An infinite feature does the same by inf - inf and 0 * inf. Optimizers do not look.
+    Cause:       Data, a label or one operation made it. A NaN in one entry of one sample makes the mean over the batch NaN, the
+                 gradient of every weight NaN, and after one step every weight. An infinite feature does the same by inf - inf
+                 and 0 * inf. Optimizers do not look.
     Rule:        Before and during: the loss or a gradient of the batch is not finite, an entry of the batch holds NaN or an
                  infinity, and with finite values of the same tensor in its place loss and gradients are finite. Or the loss is
                  not finite and the batch cannot be replayed. After: a train loss, else an eval loss, that is not finite; a
@@ -35,8 +46,7 @@ def values_not_finite(evidence: Evidence) -> Iterator[Hit]:
                  evaluation, beside rows without one.
     Fix:         Look at the named entry and drop or repair it where the data set is made: assert
                  torch.isfinite(batch_entry).all() in the collate function; divide by a standard deviation only where it is above
-                 0; replace missing labels by a mask, e.g. losskit.mse_loss(input, target, mask=~target.isnan()). In a log: run
-                 losskit.doctor.check(model, batch, loss_fn) with the batch of that step, or train with losskit.doctor.Monitor.
+                 0; replace missing labels by a mask, e.g. losskit.mse_loss(input, target, mask=~target.isnan()).
     Confirm:     torch.isfinite(entry).all() is False for the named entry; with that sample left out the same batch has a finite
                  loss.
     Reference:   pytorch/pytorch issue 160016; huggingface/trl issue 6702 (a corrupted run reports a clean loss).
@@ -72,7 +82,7 @@ def _loss(evidence: Evidence) -> Iterator[Hit]:
         if probes.first_bad is not None and probes.first_bad[1] == "loss":
             step = probes.first_bad[0]
             said = f"the loss of step {step} is not finite; the batch could not be replayed to find where it begins"
-            yield Hit(said, {"step": float(step)}, step=step, confidence=0.8)
+            yield Hit(said, {"step": float(step)}, step=step, confidence=0.8, fix=_REPLAY)
     elif evidence.run is not None:
         yield from _of_log(evidence.run)
 
@@ -118,4 +128,5 @@ def _first(series: Series, bad: torch.Tensor, what: str) -> Hit:
     count_all = f"{count} in all, " if lives else ""
     said = f'the {what} "{series.name}" is {value} for the first time at step {step}{before}: {count_all}{end}'
     numbers = {"step": float(step), "bad": float(count), "after": float(after)}
-    return Hit(said, numbers, where=series.name, step=step, severity="warning" if lives else "error", confidence=0.9)
+    level: Severity = "warning" if lives else "error"
+    return Hit(said, numbers, where=series.name, step=step, severity=level, confidence=0.9, fix=_LOG.format(step=step))

@@ -25,7 +25,8 @@ def weights_not_finite(evidence: Evidence) -> Iterator[Hit]:
     Silent when: weights are bad after a loss or a gradient was: what made that one is the cause.
     Fix:         Of an initialisation: fill the named tensor (torch.nn.init). Of a checkpoint: go back to the newest one whose
                  weights are all finite. Of the optimizer: eps=1e-8 in float32, float32 states and master weights, a fresh state
-                 after a NaN. Of a batch norm: batches of more than one value a channel.
+                 after a NaN. Of a batch norm: batches of more than one value a channel. Where a
+                 Monitor found it: monitor.step(loss) belongs before optimizer.step(), which spoils the weights.
     Confirm:     [n for n, p in model.named_parameters() if not p.isfinite().all()] names the tensor; it is empty after the fix,
                  and after one step.
     Reference:   kyutai-labs/pocket-tts pull request 262 (NaN weights overwrote every checkpoint); Kingma and Ba 2015,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..evidence import Evidence
 from ..evidence.calls import Level
-from ..finding import Hit, Severity, finding
+from ..finding import RULES, Hit, Severity, finding, reflowed
 from ..levels_standing import hit_of, stuck
 
 __all__ = ["stuck_at_a_level"]
@@ -48,7 +48,15 @@ def stuck_at_a_level(evidence: Evidence) -> Iterator[Hit]:
     if found is None or found.owner != "D403":
         return
     level = found.level
-    yield hit_of(found, evidence, MEANING.get(level.kind, "it does not move"), severity=_severity(level, evidence))
+    yield hit_of(
+        found, evidence, MEANING.get(level.kind, "it does not move"), severity=_severity(level, evidence), fix=_fix(level)
+    )
+
+
+def _fix(level: Level) -> str:
+    """At the plateau of a known mistake, what the finding of that mistake says."""
+    known = RULES.get(level.code) if level.kind == "plateau" else None
+    return "" if known is None else reflowed(known.sections["Fix"])
 
 
 def _severity(level: Level, evidence: Evidence) -> Severity | None:

@@ -22,7 +22,7 @@ SHARE = 0.6  # of the looks at which the loss rises; ours: a coin has a half
 CHANCE = 0.01  # that a fair coin has it so often
 ABOVE = 1.03  # times chance: a model that knows nothing stands at 1
 WARM = 50  # steps that are not looked at
-LONG = 0.01  # of the weights, the length of a step: healthy runs of the tests at chance or above have a tenth of it
+LONG = 0.01  # of the weights, the length of a step: ours: a small net's steps are 3 to 4 % with SGD at 10, 0.5 % at 0.1
 POINTS, FEW = 100, 3  # of the second half; looks at its steps
 CHANGE = 0.005  # median relative rise: near a minimum the sign alone is noise
 
