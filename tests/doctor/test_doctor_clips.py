@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -20,6 +21,14 @@ LIMIT = 1e-3
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.heard: list[float] = []
+
+    def hear(self, parameters: Any, limit: float, norm: torch.Tensor) -> None:
+        self.heard.append(limit)
 
 
 def clipped_run(clip: Any, **options: Any) -> tuple[Monitor, list[float]]:
@@ -65,6 +74,7 @@ def test_a_clip_of_another_model_is_not_this_one_s() -> None:
 
 
 def test_monitors_that_close_in_the_order_in_which_they_opened_leave_torch_as_it_was() -> None:
+    gc.collect()  # what other tests have left open
     before = dict(vars(torch.nn.utils.clip_grad))
     first, second = (Monitor(network(), sinks=()) for _ in range(2))
     for monitor in (first, second):
@@ -76,22 +86,29 @@ def test_monitors_that_close_in_the_order_in_which_they_opened_leave_torch_as_it
     assert vars(torch.nn.utils.clip_grad) == before
 
 
+def test_a_monitor_that_is_dropped_without_a_close_listens_no_more() -> None:
+    gc.collect()
+    before = dict(vars(torch.nn.utils.clip_grad))
+    monitor = Monitor(network(), sinks=())
+    monitor.open()
+    assert vars(torch.nn.utils.clip_grad) != before
+    del monitor
+    gc.collect()
+    assert vars(torch.nn.utils.clip_grad) == before
+
+
 def test_threads_hear_their_own_clips() -> None:
     found: dict[int, tuple[Monitor, list[float]]] = {}
     threads = [threading.Thread(target=lambda n=n: found.setdefault(n, clipped_run(clip_grad_norm_))) for n in range(2)]
-    heard: list[float] = []
-
-    def listener(parameters: Any, limit: float, norm: torch.Tensor) -> None:
-        heard.append(limit)
-
-    clips.listen(listener)
+    ear = Ear()
+    clips.listen(ear.hear)
     try:
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     finally:
-        clips.forget(listener)
-    assert heard == [LIMIT] * 24
+        clips.forget(ear.hear)
+    assert ear.heard == [LIMIT] * 24
     for monitor, norms in found.values():
         assert len(monitor._rounds.evidence().probes.clip_ratios) == len(norms) == 12

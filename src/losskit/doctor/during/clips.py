@@ -1,10 +1,14 @@
-"""torch's clip of gradients, overheard however it was imported: one patch for all monitors of a process."""
+"""torch's clip of gradients, overheard however it was imported: one patch for all monitors of a process.
+
+Listeners are held weakly: a monitor that nobody keeps and nobody has closed listens no more.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,13 +18,13 @@ from torch import Tensor
 __all__ = ["Listener", "forget", "listen"]
 
 Listener = Callable[[Sequence[Tensor], float, Tensor], None]
-"""Is told the parameters, the limit, and the norm (of order 2) that was found."""
+"""A bound method that is told the parameters, the limit, and the norm (of order 2) that was found."""
 
 # clip_grad_norm_ asks its own module for these two, so that "from torch.nn.utils import clip_grad_norm_" is heard as well
 _NORM, _CLIP = "_get_total_norm", "_clip_grads_with_norm_"
 _module: Any = importlib.import_module("torch.nn.utils.clip_grad")
-_lock = threading.Lock()
-_listeners: tuple[Listener, ...] = ()
+_lock = threading.RLock()  # a listener may be collected while another is added
+_listeners: tuple[weakref.WeakMethod[Listener], ...] = ()
 _patched: dict[str, tuple[Any, Any]] = {}
 _last = threading.local()
 
@@ -35,14 +39,18 @@ def listen(listener: Listener) -> None:
                 if original is not None:
                     _patched[name] = original, wrap(original)
                     setattr(_module, name, _patched[name][1])
-        _listeners = (*_listeners, listener)
+        _listeners = (*_listeners, weakref.WeakMethod(listener, _drop))
 
 
 def forget(listener: Listener) -> None:
     """Tell it no more; after the last one torch is as it was."""
+    _drop(weakref.WeakMethod(listener))
+
+
+def _drop(gone: weakref.WeakMethod[Listener]) -> None:
     global _listeners
     with _lock:
-        _listeners = tuple(one for one in _listeners if one != listener)
+        _listeners = tuple(one for one in _listeners if one != gone)
         if _listeners:
             return
         for name, (original, ours) in _patched.items():
@@ -73,8 +81,9 @@ def _telling(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(parameters, max_norm, total_norm, *rest, **options)
         parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
         if getattr(_last, "norm", None) is total_norm:
-            for listener in _listeners:
-                listener(parameters, float(max_norm), total_norm.detach())
+            for held in _listeners:
+                if (listener := held()) is not None:
+                    listener(parameters, float(max_norm), total_norm.detach())
         _last.norm = None
         return original(parameters, max_norm, total_norm, *rest, **options)
 
