@@ -175,6 +175,13 @@ def test_a_healthy_case_is_one_line_and_its_curve() -> None:
     assert "ln 10 = 2.3026" in said
 
 
+def test_a_log_that_is_too_short_is_not_called_healthy() -> None:
+    short = Case("a", "after", (made("D903", "info"),), run=run(5))
+    said = text(Report((short, case())), 80)
+    assert "not judged" in said
+    assert "1 healthy run" not in said
+
+
 def test_json_is_strict_and_versioned(tmp_path: Path) -> None:
     broken = made("D301", said="a NaN", step=3)
     object.__setattr__(broken.hit, "numbers", {"value": math.nan, "n": math.inf})

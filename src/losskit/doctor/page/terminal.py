@@ -19,6 +19,7 @@ __all__ = ["MANY", "show", "state", "text"]
 
 WIDEST = 110
 LEAST = 16  # letters of a name that tell one run from another
+TOO_SHORT = "D903"  # the finding of a log that says too little
 MANY = 60  # runs of which each has a line
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
@@ -77,11 +78,12 @@ def _ranking(report: Report, width: int) -> Iterator[_Line]:
 
 
 def state(case: Case) -> str:
-    """ "2 errors, 1 warning", "healthy" or "unreadable"."""
+    """ "2 errors, 1 warning", "healthy", "not judged" (too short a log) or "unreadable"."""
     if case.problem:
         return "cannot be run" if case.phase == "before" else "unreadable"
     counts = [(sum(f.severity == s for f in case.findings), s) for s in ("error", "warning")]
-    return ", ".join(plural(n, s) for n, s in counts if n) or "healthy"
+    well = "not judged" if any(f.code == TOO_SHORT for f in case.findings) else "healthy"
+    return ", ".join(plural(n, s) for n, s in counts if n) or well
 
 
 def _case(case: Case, width: int) -> Iterator[_Line]:
@@ -92,8 +94,10 @@ def _case(case: Case, width: int) -> Iterator[_Line]:
     loud = [f for f in case.findings if f.severity != "info"]
     for one in loud:
         yield from _finding(one, width)
-    if not loud and not case.problem:
+    if not loud and not case.problem and state(case) == "healthy":
         yield from _wrapped("  healthy: ", _healthy(case), width, "green")
+    elif not loud and not case.problem:
+        yield _Line(f"  {state(case)}", "bold")
     for one in case.findings:
         if one.severity == "info":
             yield from _wrapped(f"  note   {one.code}  ", one.hit.said, width, _STYLES["info"])
