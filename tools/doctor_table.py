@@ -33,6 +33,20 @@ def alarms() -> Iterator[tuple[str, str, str]]:
     yield "CPU seconds of all rules of curves on 1,000,000 points", "", f"{found['cpu_seconds_on_a_million_points']['all']:.2g}"
 
 
+def ward() -> Iterator[tuple[str, str, str]]:
+    """Runs trained for real: sick ones named, healthy ones left in peace."""
+    found = read("ward")
+    if not found:
+        return
+    sick, healthy = found["sick"], found["healthy"]
+    verdicts, runs = sick["verdicts"], sick["runs"]
+    right, wrong = verdicts.get("right", 0), verdicts.get("misnamed", 0)
+    yield f"{runs} sick runs: the right finding comes first", "at least 90 %", f"{right} ({right / runs:.1%})"
+    yield "the same: another finding in its place", "0", f"{wrong}"
+    loud = sum(healthy["runs_with"].values())
+    yield f"{healthy['runs']} healthy runs, each before, during and after: runs with an alarm", "at most 1 %, no error", f"{loud}"
+
+
 def monitor() -> Iterator[tuple[str, str, str]]:
     """A step with and without."""
     if found := read("monitor").get("result"):
@@ -54,8 +68,8 @@ def logs() -> Iterator[tuple[str, str, str]]:
 
 def table() -> str:
     """The page that the guide includes."""
-    rows = [f"| {' | '.join(row)} |" for part in (alarms, monitor, logs) for row in part()]
-    first = next((found for found in map(read, ("alarms", "monitor", "logs")) if found), {})
+    rows = [f"| {' | '.join(row)} |" for part in (ward, alarms, monitor, logs) for row in part()]
+    first = next((found for found in map(read, ("ward", "alarms", "monitor", "logs")) if found), {})
     said = f"Measured on {first['date']}, one thread, torch {first['versions']['torch']}." if "versions" in first else ""
     return "\n".join([*([said, ""] if said else []), "| what | bar | measured |", "|---|---|---|", *rows]) + "\n"
 
