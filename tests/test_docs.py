@@ -213,7 +213,9 @@ def test_every_loss_has_a_page_with_two_curves_and_a_formula(site: Path) -> None
 @pytest.mark.slow
 def test_every_public_name_is_in_the_index(site: Path) -> None:
     index = (site / "genindex.html").read_text()
-    names = [name for name in losskit.__all__ if name != "evaluate"] + [f"evaluate.{name}" for name in losskit.evaluate.__all__]
+    spaces = {"evaluate": losskit.evaluate, "doctor": losskit.doctor}
+    names = [name for name in losskit.__all__ if name not in spaces]
+    names += [f"{space}.{name}" for space, module in spaces.items() for name in module.__all__]
     for name in names:
         assert f'#losskit.{name}"' in index, f"{name} is on no page"
 
