@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Step", "output_tensor"]
+__all__ = ["Step", "output_tensor", "tensors_in"]
 
 _REMEDY = "give step=lambda model, batch: ... that returns the loss"
 
@@ -92,3 +92,12 @@ def output_tensor(output: Any) -> Tensor | None:
     values = output if isinstance(output, (tuple, list)) else list(named.values())
     found = [v for v in values if isinstance(v, Tensor) and v.is_floating_point() and v.dim() > 0]
     return found[0] if found else None
+
+
+def tensors_in(values: Any) -> list[Tensor]:
+    """Every tensor of a batch or of arguments, however nested, in order."""
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, Mapping):
+        return [t for value in values.values() for t in tensors_in(value)]
+    return [t for value in values for t in tensors_in(value)] if isinstance(values, (tuple, list)) else []

@@ -21,6 +21,7 @@ from ..evidence.overfit import Attempt, Overfit
 from ..step import Step
 from .entries import entries, first_samples, loss_of, modes_kept, same_randomness, without_dropout
 from .modes import mixed_modes
+from .optimizers import inner_optimizer
 
 __all__ = ["contradiction", "described", "falls_surely", "overfit_one_batch", "progress"]
 
@@ -60,7 +61,7 @@ def overfit_one_batch(
     tried = [one for one in (own, adam) if one is not None]
     late = any(not one.reached and one.steps < MOST_STEPS and math.isfinite(one.losses[-1]) for one in tried)
     numbers = sum(p.numel() for p in task.parameters())
-    return Overfit(samples, start, floor, task.target, own, adam, time.perf_counter() - began, late, numbers, _labels(few))
+    return Overfit(samples, start, floor, task.target, own, adam, late, numbers, _labels(few))
 
 
 def _own(task: _Task, optimizer: Optimizer, until: float) -> Attempt:
@@ -210,19 +211,13 @@ def contradiction(batch: Any) -> float:
 def described(optimizer: Optimizer) -> str:
     """Class and learning rates: "SGD, lr 0.01"."""
     rates = sorted({float(group.get("lr", float("nan"))) for group in optimizer.param_groups})
-    return f"{type(_inner(optimizer)).__name__}, lr {' and '.join(f'{rate:g}' for rate in rates)}"
-
-
-def _inner(optimizer: Optimizer) -> Optimizer:
-    """The optimizer within a wrapper such as accelerate's."""
-    inner = getattr(optimizer, "optimizer", None)
-    return _inner(inner) if isinstance(inner, Optimizer) else optimizer
+    return f"{type(inner_optimizer(optimizer)).__name__}, lr {' and '.join(f'{rate:g}' for rate in rates)}"
 
 
 def _twin(optimizer: Optimizer) -> Optimizer:
     """The same class, settings and state for the same parameters, without hooks; the original is not touched."""
-    inner = _inner(optimizer)
-    twin = object.__new__(type(inner))
+    inner: Optimizer = inner_optimizer(optimizer)
+    twin: Optimizer = object.__new__(type(inner))
     vars(twin).update(vars(inner))  # copy() keeps only what is pickled
     twin.state = defaultdict(dict, {p: copy.deepcopy(state) for p, state in inner.state.items()})
     twin.param_groups = [dict(group) for group in inner.param_groups]

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..before.optimizers import inner_optimizer
 from . import clips
 
-__all__ = ["Gradients", "inner_optimizer", "total_norm"]
+__all__ = ["Gradients", "total_norm"]
 
 KEPT_CLIPS = 200  # enough for a median, and 2 numbers each
 SMALLEST_SCALE = 16.0  # below this it is no gradient scaler's factor: those start at 2^16 and halve
@@ -179,13 +180,6 @@ class Gradients:
         waiting, self.on_step = self.on_step, []
         for call in waiting:
             call()
-
-
-def inner_optimizer(optimizer: Any) -> Any:
-    """The torch optimizer inside of what a library wraps around it."""
-    while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
-        optimizer = optimizer.optimizer
-    return optimizer
 
 
 def total_norm(grads: list[Tensor], model: nn.Module) -> Tensor:

@@ -13,7 +13,7 @@ from torch import nn
 from ..evidence.calls import LossCall
 from ..evidence.precision import Module
 from ..evidence.probes import Look
-from ..step import Step
+from ..step import Step, tensors_in
 from . import probes
 from .gradients import Gradients
 from .spying import LiveSpy, unheard_warnings
@@ -196,5 +196,5 @@ class Looks:
 
 def _samples(batch: Any) -> int:
     """The first dimension that most tensors of a batch share; 0 without any."""
-    sizes = [t.shape[0] for t in probes.tensors_in(batch) if t.dim() > 0]
+    sizes = [t.shape[0] for t in tensors_in(batch) if t.dim() > 0]
     return max(set(sizes), key=sizes.count) if sizes else 0

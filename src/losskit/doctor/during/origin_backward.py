@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..step import tensors_in
 from .origin_lines import line_of_stack
-from .origin_ops import marks, readable, tensors_in
+from .origin_ops import marks, readable
 from .origin_trace import Module
 
 __all__ = ["Backward", "Node", "NodeModules"]

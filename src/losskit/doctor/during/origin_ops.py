@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..step import tensors_in
+
 __all__ = [
     "WRITERS",
     "Marks",
@@ -22,7 +24,6 @@ __all__ = [
     "marks",
     "masked_row",
     "readable",
-    "tensors_in",
 ]
 
 # operations that write a constant: an infinity that they put there is meant, it masks
@@ -63,15 +64,6 @@ def readable(name: str) -> str:
     while (shorter := _CLEANED.sub("", name)) != name:
         name = shorter
     return _CALLED.get(name, name)
-
-
-def tensors_in(values: Any) -> list[Tensor]:
-    """Tensors of arguments, in lists too, in order."""
-    if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, Mapping):
-        return [t for v in values.values() for t in tensors_in(v)]
-    return [t for v in values for t in tensors_in(v)] if isinstance(values, (tuple, list)) else []
 
 
 def dense(tensor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ..step import tensors_in
 from .origin_lines import line_now
 from .origin_ops import (
     WRITERS,
@@ -24,7 +25,6 @@ from .origin_ops import (
     masked_row,
     readable,
     spots,
-    tensors_in,
 )
 
 __all__ = ["Module", "Op", "Trace", "origin", "walked"]

@@ -25,7 +25,6 @@ __all__ = [
     "slice_batch",
     "supervised_rows",
     "temperature",
-    "tensors_in",
     "unmixed",
 ]
 
@@ -217,17 +216,6 @@ def slice_batch(batch: Any, start: int, stop: int, samples: int) -> Any:
     if isinstance(batch, (list, tuple)):
         return type(batch)(slice_batch(value, start, stop, samples) for value in batch) if type(batch) in (list, tuple) else batch
     return batch
-
-
-def tensors_in(batch: Any) -> list[Tensor]:
-    """Every tensor of a batch, in order."""
-    if isinstance(batch, Tensor):
-        return [batch]
-    if isinstance(batch, Mapping):
-        return [t for value in batch.values() for t in tensors_in(value)]
-    if isinstance(batch, (list, tuple)):
-        return [t for value in batch for t in tensors_in(value)]
-    return []
 
 
 def noise_scale(halves: Sequence[Callable[[], Tensor]], model: nn.Module, size: int, *, seed: int) -> tuple[float, float]:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..evidence.replay import Replay
 from ..finding import Finding
-from ..step import Step
+from ..step import Step, tensors_in
 from .gradients import Gradients
 from .guard import Guard
-from .probes import as_it_was, tensors_in
+from .probes import as_it_was
 from .replay import replay
 from .teller import Teller
 

@@ -31,7 +31,6 @@ class Overfit:
     """floor + 10 % of (start - floor)."""
     own: Attempt | None
     adam: Attempt | None
-    seconds: float = 0.0
     out_of_time: bool = False
     parameters: int = 0
     """Numbers that could be trained."""

@@ -12,7 +12,7 @@ from ...evaluate.page.wording import count, plural
 from ..finding import Finding
 from ..report import Case, Report
 from .pictures import curves
-from .terminal import MANY, state
+from .terminal import MANY, spelled, state
 
 __all__ = ["render", "write"]
 
@@ -57,7 +57,7 @@ def _case(case: Case, number: int) -> dict[str, Any]:
         "said": next((one.hit.said for one in loud), case.problem or ""),
         "charts": {} if run is None else curves(case),
         "levels": [[level.name, f"{level.value:.6g}", level.kind] for level in case.levels or (run.levels if run else ())],
-        "facts": [(str(k), _short(v), False) for k, v in case.facts.items()] + reading,
+        "facts": [(str(k), spelled(v), False) for k, v in case.facts.items()] + reading,
         "looked_at": case.looked_at,
         "left_out": case.left_out,
         "faults": [(one.where, one.problem) for one in case.faults],
@@ -81,7 +81,7 @@ def _finding(one: Finding) -> dict[str, Any]:
         "fix": one.fix,
         "confirm": one.confirm,
         "reference": " ".join(one.rule.sections["Reference"].split()),
-        "numbers": [(name, _short(value), False) for name, value in hit.numbers.items()],
+        "numbers": [(name, spelled(value), False) for name, value in hit.numbers.items()],
         "confidence": f"{100 * hit.confidence:.0f}\u00a0%",
         "consequences": [(f.code, f.hit.said) for f in one.consequences],
     }
@@ -97,7 +97,3 @@ def _reading(case: Case) -> list[tuple[str, str, bool]]:
     rows += [("restarted at", ", ".join(f"{step:,}" for step in reading.restarts[:20]), False)] * bool(reading.restarts)
     rows += [("file", file, True) for file in reading.files[:20]]
     return rows
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -15,7 +15,7 @@ from .braille import draw
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["MANY", "show", "state", "text"]
+__all__ = ["MANY", "show", "spelled", "state", "text"]
 
 WIDEST = 110
 LEAST = 16  # letters of a name that tell one run from another
@@ -105,7 +105,7 @@ def _case(case: Case, width: int) -> Iterator[_Line]:
         yield from _wrapped("  the doctor's own fault: ", f"{fault.where}: {fault.problem}", width, _STYLES["error"])
     yield from _curve(case, width)
     for name, value in case.facts.items():
-        yield from _wrapped(f"  {name}: ", _said(value), width, "dim")
+        yield from _wrapped(f"  {name}: ", spelled(value), width, "dim")
     for what in case.looked_at:
         yield from _wrapped("  looked at  ", what, width, "dim")
     for what, why in case.left_out:
@@ -168,5 +168,6 @@ def _fit(name: str, room: int) -> str:
     return shown if len(shown) <= room else f"…{shown[1 - room :]}"
 
 
-def _said(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """A fact as people read it."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
