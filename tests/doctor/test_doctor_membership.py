@@ -7,37 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from losskit.doctor import check
-
-CLASSES = 5
+from doctor_checked import CLASSES, checked, loud, perceptron, points, sgd
 
 
 @pytest.fixture(autouse=True)
 def same_numbers():
     torch.manual_seed(0)
-
-
-def perceptron(outputs=CLASSES):
-    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, outputs))
-
-
-def points(n=24):
-    return torch.randn(n, 6), torch.randint(CLASSES, (n,))
-
-
-def checked(model, batch, loss_fn=None, optimizer=None, **options):
-    """Findings by code, consequences too, without the longest probe."""
-    (case,) = check(model, batch, loss_fn, optimizer, overfit=False, **options).cases
-    assert (case.faults, case.problem) == ((), "")
-    return {one.code: one for top in case.findings for one in (top, *top.consequences)}
-
-
-def loud(found):
-    return {code for code, one in found.items() if one.severity != "info"}
-
-
-def sgd(*modules, lr=0.1, **options):
-    return torch.optim.SGD([p for m in modules for p in m.parameters()], lr=lr, **options)
 
 
 class TwoParts(nn.Module):

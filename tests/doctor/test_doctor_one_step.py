@@ -5,47 +5,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from losskit.doctor import check
-from losskit.doctor.evidence import Evidence, Settings
+from doctor_checked import CLASSES, asked, checked, perceptron, points, sgd
+from losskit.doctor.evidence import Settings
 from losskit.doctor.evidence.calls import LossCall
 from losskit.doctor.evidence.precision import Precision
 from losskit.doctor.evidence.probes import Look, Probes
 from losskit.doctor.evidence.wiring import Parameter, Wiring
-from losskit.doctor.examine import examine
 
 CODES = ("D220", "D306", "D307")
-CLASSES = 5
 
 
 @pytest.fixture(autouse=True)
 def same_numbers():
     torch.manual_seed(0)
-
-
-def perceptron(outputs=CLASSES):
-    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, outputs))
-
-
-def points(n=24):
-    return torch.randn(n, 6), torch.randint(CLASSES, (n,))
-
-
-def checked(model, batch, loss_fn=None, optimizer=None, **options):
-    """Findings by code, consequences too, without the longest probe."""
-    (case,) = check(model, batch, loss_fn, optimizer, overfit=False, **options).cases
-    assert (case.faults, case.problem) == ((), "")
-    return {one.code: one for top in case.findings for one in (top, *top.consequences)}
-
-
-def asked(phase="during", settings=None, **sections):
-    """Findings of hand-made evidence."""
-    found, faults = examine(Evidence(phase, settings or Settings(), **sections), codes=CODES)
-    assert not faults
-    return {one.code: one for top in found for one in (top, *top.consequences)}
-
-
-def sgd(*modules, lr=0.1, **options):
-    return torch.optim.SGD([p for m in modules for p in m.parameters()], lr=lr, **options)
 
 
 # ------------------------------------------------------------------ D220
@@ -103,7 +75,7 @@ def test_a_minus_that_maximize_takes_back_is_silent():
     model = perceptron()
     assert not checked(model, points(), lambda out, y: -F.cross_entropy(out, y), sgd(model, maximize=True))
     call = LossCall("cross_entropy", "torch", {}, {}, torch.tensor(2.0), slope=-1.0)
-    assert not asked("before", calls=(call,), total=-2.0, wiring=Wiring((), True, maximize=True))  # no step was made
+    assert not asked(CODES, "before", calls=(call,), total=-2.0, wiring=Wiring((), True, maximize=True))  # no step was made
 
 
 def test_a_reward_that_is_maximized_is_silent():
@@ -125,19 +97,19 @@ def test_a_main_loss_minus_an_entropy_is_silent():
 def test_a_live_minus_is_seen_in_the_calls():
     value = torch.tensor(2.0)
     call = LossCall("cross_entropy", "torch", {}, {}, value, slope=-1.0, where="train.py:3")
-    found = asked(calls=(call,), total=-2.0)
+    found = asked(CODES, calls=(call,), total=-2.0)
     assert found["D220"].hit.where == "train.py:3"
-    assert not asked(calls=(call,), total=-2.0, settings=Settings(objective="adversarial"))
-    assert not asked(calls=(call,), total=5.0)
+    assert not asked(CODES, calls=(call,), total=-2.0, settings=Settings(objective="adversarial"))
+    assert not asked(CODES, calls=(call,), total=5.0)
 
 
 # ------------------------------------------------------------------ D306, D307
 
 
 def test_adams_eps_is_nothing_in_float16_and_something_in_bfloat16():
-    found = asked("before", precision=Precision(epsilons=((1e-8, "float16"), (1e-8, "bfloat16"), (1e-8, "float32"))))
+    found = asked(CODES, "before", precision=Precision(epsilons=((1e-8, "float16"), (1e-8, "bfloat16"), (1e-8, "float32"))))
     assert found["D306"].hit.numbers == {"eps": 1e-8, "smallest": 2.0**-24}
-    assert not asked("before", precision=Precision(epsilons=((1e-4, "float16"), (1e-8, "bfloat16"))))
+    assert not asked(CODES, "before", precision=Precision(epsilons=((1e-4, "float16"), (1e-8, "bfloat16"))))
 
 
 def test_a_float16_model_under_adam_is_named():
@@ -208,9 +180,9 @@ def test_live_updates_are_judged_at_the_full_rate_only():
     warm_up = tuple(weights(i, 1.0, 1e-6 * (i + 1)) for i in range(3))
     full = tuple(weights(10 + i, 0.2, 1e-3) for i in range(3))
     decayed = tuple(weights(20 + i, 1.0, 1e-7) for i in range(6))
-    assert not asked(probes=Probes(looks=warm_up))
-    assert not asked(probes=Probes(looks=warm_up + full + decayed))
+    assert not asked(CODES, probes=Probes(looks=warm_up))
+    assert not asked(CODES, probes=Probes(looks=warm_up + full + decayed))
     lost = tuple(weights(10 + i, 0.95, 1e-3) for i in range(3))
-    found = asked(probes=Probes(looks=warm_up + lost + decayed))
+    found = asked(CODES, probes=Probes(looks=warm_up + lost + decayed))
     assert found["D307"].severity == "warning"
     assert found["D307"].hit.numbers == {"lost": 0.95, "lr": 1e-3}

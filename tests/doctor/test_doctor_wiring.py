@@ -9,49 +9,17 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from losskit.doctor import check
-from losskit.doctor.evidence import Evidence, Settings
+from doctor_checked import CLASSES, asked, checked, loud, perceptron, points, sgd
+from losskit.doctor.evidence import Settings
 from losskit.doctor.evidence.probes import Look, Probes
 from losskit.doctor.evidence.wiring import Wiring
-from losskit.doctor.examine import examine
 
 CODES = ("D201", "D202", "D206", "D207", "D216")
-CLASSES = 5
 
 
 @pytest.fixture(autouse=True)
 def same_numbers():
     torch.manual_seed(0)
-
-
-def perceptron(outputs=CLASSES):
-    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, outputs))
-
-
-def points(n=24):
-    return torch.randn(n, 6), torch.randint(CLASSES, (n,))
-
-
-def checked(model, batch, loss_fn=None, optimizer=None, **options):
-    """Findings by code, consequences too, without the longest probe."""
-    (case,) = check(model, batch, loss_fn, optimizer, overfit=False, **options).cases
-    assert (case.faults, case.problem) == ((), "")
-    return {one.code: one for top in case.findings for one in (top, *top.consequences)}
-
-
-def loud(found):
-    return {code for code, one in found.items() if one.severity != "info"}
-
-
-def asked(phase="during", settings=None, **sections):
-    """Findings of hand-made evidence."""
-    found, faults = examine(Evidence(phase, settings or Settings(), **sections), codes=CODES)
-    assert not faults
-    return {one.code: one for top in found for one in (top, *top.consequences)}
-
-
-def sgd(*modules, lr=0.1, **options):
-    return torch.optim.SGD([p for m in modules for p in m.parameters()], lr=lr, **options)
 
 
 # ------------------------------------------------------------------ D201
@@ -98,7 +66,7 @@ def test_a_detached_loss_that_is_only_logged_is_silent():
 
 
 def test_a_live_part_without_gradient_is_only_noted():
-    found = asked(probes=Probes(steps=10, parts_without_grad=(("accuracy", 0.25),)))
+    found = asked(CODES, probes=Probes(steps=10, parts_without_grad=(("accuracy", 0.25),)))
     assert found["D201"].severity == "info"
     assert found["D201"].hit.numbers == {"share": 0.25}
 
@@ -226,13 +194,13 @@ def test_accumulation_that_is_declared_is_silent():
     model = perceptron()
     assert not checked(model, points(), step=loop(sgd(model), "backward step"), accumulate=4)
     probes = Probes(tuple(Look(step) for step in range(0, 40, 4)), steps=40, grads_before=4)
-    assert not asked(probes=probes, settings=Settings(accumulate=2))
-    assert asked(probes=probes)["D206"].hit.numbers == {"times": 4, "looks": 10, "steps": 40}
+    assert not asked(CODES, probes=probes, settings=Settings(accumulate=2))
+    assert asked(CODES, probes=probes)["D206"].hit.numbers == {"times": 4, "looks": 10, "steps": 40}
 
 
 def test_a_loop_that_clears_once_is_silent_and_one_that_always_does_is_not():
-    assert not asked(probes=Probes(steps=40, cleared_between=1, grads_before=1))
-    found = asked(probes=Probes(steps=40, cleared_between=4))
+    assert not asked(CODES, probes=Probes(steps=40, cleared_between=1, grads_before=1))
+    found = asked(CODES, probes=Probes(steps=40, cleared_between=4))
     assert found["D207"].severity == "error"
     assert found["D207"].hit.numbers["times"] == 4
 
@@ -254,5 +222,5 @@ def test_the_frozen_share_is_noted():
 
 def test_no_rule_says_anything_without_evidence():
     for phase in ("before", "during"):
-        assert not asked(phase)
-        assert not asked(phase, wiring=Wiring((), True), probes=Probes(), total=math.nan)
+        assert not asked(CODES, phase)
+        assert not asked(CODES, phase, wiring=Wiring((), True), probes=Probes(), total=math.nan)
