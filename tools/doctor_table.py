@@ -26,7 +26,7 @@ def alarms() -> Iterator[tuple[str, str, str]]:
         return
     runs, of = found["runs"], f"{found['runs']} simulated healthy curves of {found['steps']:,} steps"
     for phase, when in (("during", f"asked {found['looks_at_a_live_run']} times on the way"), ("after", "asked at the end")):
-        wrong = sum(found["runs_with_a_false_alarm"][phase].values())
+        wrong = found["runs_with_a_false_alarm"][phase].get("any", 0)
         yield f"{of}: runs with a false alarm, {when}", f"at most {runs // 100}", f"{wrong}"
     for peer, flagged in found["runs_flagged_by_peers"].items():
         yield f"the same curves under the rule of {peer}", "", f"{flagged}"

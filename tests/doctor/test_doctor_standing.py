@@ -116,6 +116,15 @@ def test_a_live_run_has_200_steps_before_it_is_told_and_1000_before_it_is_lost()
     assert [severity(n) for n in (150, 400, 2000)] == [[], ["warning"], ["error"]]
 
 
+def test_a_live_run_in_wide_noise_is_told_once_its_median_is_known_within_2_percent() -> None:
+    def said(steps: int, phase: str) -> list[str]:
+        return codes(told(a_run(noisy(math.log(10), steps, noise=0.35), facts={"C": 10}), phase))
+
+    # 3 standard errors of the median of the last quarter: 3 % of ln 10 at 1600 steps, below 2 % at 6000
+    assert said(1600, "during") == []
+    assert said(1600, "after") == said(6000, "during") == ["D403"]
+
+
 def test_a_warm_up_is_no_standstill() -> None:
     values = noisy(math.log(10), 300)
     rates = curve(torch.linspace(0, 1e-4, 300), "lr")

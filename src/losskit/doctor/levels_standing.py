@@ -18,6 +18,7 @@ from .finding import Hit, Severity
 from .levels import levels_of_facts
 from .levels_config import number
 from .levels_words import FOR_THESE
+from .statistics.level import NEAR as NEAR_LEVEL
 from .statistics.level import Standing, stands_at
 from .statistics.noise import noise
 from .statistics.slope import slope
@@ -91,6 +92,9 @@ def _stuck(evidence: Evidence) -> Stuck | None:
     if found is None:
         return None
     level, standing = found
+    # a live run that passes a level in noise as wide as its fall seems to stand there: it is judged once its median is known
+    if evidence.phase == "during" and standing.delta > 1.001 * NEAR_LEVEL * level.value:
+        return None
     first = _since(values, level.value, standing)
     start, end = int(steps[first]), int(steps[-1])
     if evidence.phase == "during" and end - start < LIVE_STEPS:

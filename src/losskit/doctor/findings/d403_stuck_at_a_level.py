@@ -30,8 +30,9 @@ def stuck_at_a_level(evidence: Evidence) -> Iterator[Hit]:
     Rule:        The median of the last max(40 points, 25 %) after warm-up is within max(2 %, 3 standard errors) of the level, and
                  the window is flat (doctor/statistics/level.py). In a log with parts of a loss, that of classes (cls, ce, xent)
                  is the one that is compared, never their sum. Error where the loss stands at chance for half of the run; in a
-                 live run only after 1000 steps, and nothing is said before 200. Info for a plateau of a log that healthy runs
-                 stop at as well (a sigmoid twice, or a softmax twice over fewer than 4 or more than 20 classes).
+                 live run only after 1000 steps, and nothing is said before 200 steps, nor while 3 standard errors are more than
+                 2 % of the level. Info for a plateau of a log that healthy runs stop at as well (a sigmoid twice, or a softmax
+                 twice over fewer than 4 or more than 20 classes).
     Silent when: the objective is adversarial, or the loss is called that of a generator or discriminator (ln 2 is their
                  equilibrium); the loss still falls by more than 1 % within the window; it has been below a plateau before; the
                  level is at a finding with a name of its own (tokens, candidates, triplets, one class).
