@@ -72,8 +72,8 @@ def settings(page: Any, exhibit: str) -> Iterator[str]:
     """Drive every control of an exhibit to its ends, a typed value, every choice, then all at random; yield after each."""
     driven: set[str] = set()
     for _ in range(2):  # a switch or a choice may show further controls, which the second round drives
-        for control in page.evaluate(CONTROLS, exhibit):
-            if control["name"] not in driven:
+        for control in sorted(page.evaluate(CONTROLS, exhibit), key=lambda one: one["kind"] != "range"):
+            if control["name"] not in driven and page.locator(f"#{exhibit} [data-control={control['name']}]").is_visible():
                 driven.add(control["name"])
                 yield from _driven(page, exhibit, control)
         for switch in [c for c in page.evaluate(CONTROLS, exhibit) if c["kind"] == "switch"]:

@@ -28,7 +28,7 @@ from explorer_driven import (
 )
 from losskit.explore.page import SHIPPED
 
-EXHIBITS = ("shrug", "softmax", "choices", "lever")
+EXHIBITS = ("shrug", "softmax", "choices", "lever", "pairs", "rare")
 SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 OVERLAPS = """() => [...document.querySelectorAll("main svg")].flatMap((svg) => {
   const frame = svg.getBoundingClientRect(), id = svg.closest("section").id;

@@ -36,7 +36,7 @@
           ["cross-entropy", num(now.ce, { py: "ce" }), num(now.ceGradient, { py: "ce_gradient" })],
           ["squared error", num(now.mse, { py: "mse" }), num(now.mseGradient, { py: "mse_gradient" })]])}
         <h3>The same on real digits</h3>
-        <p>A linear classifier of 8×8 digits starts sure of a wrong class by a bias of ${num(bias, { kind: "int" })}. Steps until it reads
+        <p>A linear classifier of 8×8 digits, the same rate for both losses, starts sure of a wrong class by a bias of ${num(bias, { kind: "int" })}. Steps until it reads
         ${num(runs.goal, { recorded: "shrug.goal", kind: "pct", digits: 0 })} of the test digits: cross-entropy ${steps("ce", bias)}, squared error ${steps("mse", bias)}.</p>`;
     },
     code({ p, output }) {
