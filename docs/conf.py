@@ -15,7 +15,7 @@ copyright = "the losskit authors, Apache-2.0"
 version = release = losskit.__version__
 
 extensions = ["myst_parser", "mathml", "cards", "findings"]
-myst_enable_extensions = ["dollarmath", "deflist"]
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "guide/*_cpu.md", "guide/*_cuda.md"]  # tables that another page includes
 

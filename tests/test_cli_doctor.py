@@ -1,4 +1,4 @@
-"""losskit check, losskit doctor, losskit show D101: what is printed and written, how it ends, what comes in that is hostile."""
+"""losskit doctor: what is printed and written, how it ends, what comes in that is hostile."""
 
 from __future__ import annotations
 
@@ -21,34 +21,7 @@ from losskit.cli import doctor as verbs
 from losskit.cli import main
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide" / "doctor.md"
-MAKE = """
-import torch
-from torch import nn
-
-def make():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 10){last})
-    batch = torch.randn(64, 20), torch.arange(64) % 10
-    return {made}
-
-def nothing():
-    return 7
-
-def fails():
-    raise KeyError("data/")
-
-def leaves():
-    raise SystemExit(0)
-"""
-TUPLE = "model, batch, nn.CrossEntropyLoss(), torch.optim.AdamW(model.parameters(), lr=1e-3)"
-DICT = "dict(model=model, batch=batch, loss_fn=nn.CrossEntropyLoss(), overfit=False)"
 CHANCE = "D403"
-
-
-def script(folder: Path, last: str = "", made: str = TUPLE, name: str = "train.py") -> str:
-    path = folder / name
-    path.write_text(MAKE.format(last=last, made=made))
-    return f"{path}:make"
 
 
 def log(path: Path, level: float = math.log(10), slope: float = 0.0, n: int = 600) -> Path:
@@ -68,54 +41,6 @@ def command(arguments: Sequence[str], columns: int = 80) -> subprocess.Completed
 
 def codes(report: str) -> list[str]:
     return [one["code"] for case in json.loads(report)["cases"] for one in case["findings"] if one["severity"] != "info"]
-
-
-# ------------------------------------------------------------------ check
-
-
-def test_check_names_the_softmax_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", script(tmp_path, ", nn.Softmax(dim=1)", DICT)]) == 2
-    printed = capsys.readouterr().out
-    assert "D101" in printed
-    assert f"{math.log(math.e + 9) - 1:.4f}" in printed
-
-
-def test_check_of_a_healthy_model_ends_with_0_and_learns_one_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", script(tmp_path), "--json", "-", "--fail-on", "warning"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert (document["schema"], document["exit_code"], document["cases"][0]["findings"]) == ("losskit.doctor/1", 0, [])
-    assert any("by heart" in what for what in document["cases"][0]["looked_at"])
-
-
-def test_check_without_learning_a_batch_says_that_it_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", script(tmp_path), "--no-overfit", "--json", "-"]) == 0
-    case = json.loads(capsys.readouterr().out)["cases"][0]
-    assert not any("by heart" in what for what in case["looked_at"])
-
-
-@pytest.mark.parametrize(
-    ("target", "said"),
-    [
-        ("{}/train.py", "expected FILE.py:NAME"),
-        ("{}/none.py:make", "expected FILE.py:NAME"),
-        ("{}/train.py:absent", "has no function absent"),
-        ("{}/train.py:nothing", "returned a int, expected a dict"),
-        ("{}/train.py:fails", "failed: KeyError"),
-        ("{}/train.py:leaves", "failed: SystemExit"),
-        ("{}/broken.py:make", "failed: SyntaxError"),
-        ("{}/text.txt:make", "is no Python file"),
-        ("{}:make", "expected FILE.py:NAME"),
-    ],
-)
-def test_a_script_that_makes_nothing_is_3_and_a_sentence(
-    target: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    script(tmp_path)
-    (tmp_path / "broken.py").write_text("def make(:\n")
-    (tmp_path / "text.txt").write_text("nothing")
-    assert main(["check", target.format(tmp_path)]) == 3
-    assert said in (printed := capsys.readouterr().err)
-    assert "Traceback" not in printed
 
 
 # ------------------------------------------------------------------ doctor
@@ -167,6 +92,9 @@ def test_the_doctors_own_failure_is_4(
     [
         ("--fact", "num_classes", "expected NAME=VALUE"),
         ("--fact", "=10", "expected NAME=VALUE"),
+        ("--fact", "vocab_szie=100", "did you mean vocab_size?"),
+        ("--fact", "Num-Classes=10", "did you mean num_classes?"),
+        ("--fact", "xyzzy=1", "expected one of num_classes"),
         ("--event", "soon=stage 2", "expected STEP=TEXT"),
         ("--event", "300", "expected STEP=TEXT"),
     ],
@@ -269,7 +197,16 @@ def test_only_a_run_of_which_something_else_is_said_is_told_again() -> None:
     assert changed.cases == (other,)
 
 
-# ------------------------------------------------------------------ show
+# ------------------------------------------------------------------ the guide
+
+
+def test_help_and_guide_say_the_same_of_exit_codes() -> None:
+    pattern = r"^ *(\d+) +(.*(?:\n {7}.*)*)"
+    helped = {code: " ".join(said.split()) for code, said in re.findall(pattern, verbs._CODES, re.MULTILINE)}
+    table = GUIDE.read_text().partition("| exit code |")[2].partition("\n\n")[0]
+    guide = {code: said.replace("`", "").strip() for code, said in re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE)}
+    assert helped == guide
+    assert list(helped) == ["0", "1", "2", "3", "4", "130"]
 
 
 def test_what_the_guide_prints_is_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,6 +206,7 @@ def test_no_line_is_wider_than_the_terminal_and_nothing_is_cut(
         assert not any(line.rstrip().endswith("…") for line in lines)
 
 
+@pytest.mark.claim("R33")
 def test_the_table_has_every_figure_and_one_line_of_protocol(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

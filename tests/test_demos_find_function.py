@@ -221,6 +221,7 @@ def test_chance_is_its_formula() -> None:
     assert found["chance_loss"] == pytest.approx(math.log(32))
 
 
+@pytest.mark.claim("R36")
 @pytest.mark.slow
 def test_what_the_demo_says_is_what_it_measured() -> None:
     found = whole().facts

@@ -222,6 +222,7 @@ def test_no_training_is_called_different_whose_interval_holds_0() -> None:
     assert "1 is better than squared error by their intervals and 1 worse" in " ".join(limits(told(**two)))
 
 
+@pytest.mark.claim("R24", "R36")
 @pytest.mark.slow
 def test_the_features_are_worth_more_than_the_loss() -> None:
     found = whole().facts

@@ -161,6 +161,7 @@ def test_memory_that_could_not_be_measured_is_not_made_up() -> None:
     assert not any(key.startswith("loss_off_1536") for key in result.facts)
 
 
+@pytest.mark.claim("R36")
 @pytest.mark.slow
 def test_what_the_whole_demo_claims_is_what_it_measured() -> None:
     result = language_model(silent)

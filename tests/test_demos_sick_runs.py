@@ -37,6 +37,7 @@ def test_the_ward_has_ten_sick_runs_and_a_healthy_one_on_each_data_set() -> None
     assert len({patient.key for patient in PATIENTS}) == len(BY_NAME) == len(PATIENTS)
 
 
+@pytest.mark.claim("R26", "R27", "R28")
 @pytest.mark.parametrize("name", names(SICK))
 def test_a_sick_run_is_named_first_thing(name: str) -> None:
     seen = seen_of(name)
@@ -47,6 +48,7 @@ def test_a_sick_run_is_named_first_thing(name: str) -> None:
     assert seen.when(first) != "from the log"
 
 
+@pytest.mark.claim("R26", "R27")
 @pytest.mark.parametrize("name", names(HEALTHY))
 def test_a_healthy_run_hears_nothing(name: str) -> None:
     seen = seen_of(name)
@@ -55,6 +57,7 @@ def test_a_healthy_run_hears_nothing(name: str) -> None:
     assert seen.losses[-1] < 0.6 * seen.losses[0]
 
 
+@pytest.mark.claim("R30")
 def test_a_loss_at_its_smoothing_floor_is_told_that_it_is_there() -> None:
     """Of ten classes and epsilon 0.1: the entropy of 0.91 and nine times 0.01."""
     first = seen_of("smoothing floor").first()
@@ -103,6 +106,7 @@ def test_looking_at_a_run_changes_no_digit_of_it() -> None:
     assert seen_of("healthy digits").losses[:20] == losses
 
 
+@pytest.mark.claim("R36")
 def test_the_demo_says_what_it_measured() -> None:
     result = sick_runs(silent, Plan(("softmax twice", "wrong sign", "NaN in a feature", "healthy diabetes")))
     found = result.facts
@@ -113,6 +117,18 @@ def test_the_demo_says_what_it_measured() -> None:
     assert [row[1:] for row in result.tables[1].rows] == [["nothing", "", "nothing"]]
     assert str(result.tables[0].rows[2][2]).endswith("of 300, batch[0]")
     assert not any(key.startswith("doctor_") for key in found)
+
+
+def test_the_answer_counts_what_the_last_column_shows() -> None:
+    """Of a wrong sign the log shows what followed, a negative loss."""
+    result = sick_runs(silent, Plan(("wrong sign", "learning rate 10", "NaN in a feature", "(N, 1) against (N,)")))
+    shown = [str(row[-1]) for row in result.tables[0].rows]
+    assert shown == ["(D405)", "D501", "nothing", "D301"]
+    named = sum(one.startswith("D") for one in shown)
+    assert result.answer.endswith(
+        f"alone it names {named} of the {len(shown)}, and of {shown.count('(D405)')} more it says what followed."
+    )
+    assert (result.facts["log_named"], result.facts["log_other"]) == (named, 1)
 
 
 def test_a_run_that_is_not_named_is_admitted(monkeypatch: pytest.MonkeyPatch) -> None:

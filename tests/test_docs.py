@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 import losskit
 from losskit import api
+from losskit.demos import discover
 from losskit.doctor import rules
 
 ROOT = Path(__file__).parent.parent
@@ -237,3 +238,12 @@ def test_no_page_loads_from_elsewhere_and_no_link_is_broken(site: Path) -> None:
                 assert anchor in pages[target].anchors, f"{page.name} links to {link}"
     for sheet in site.rglob("*.css"):
         assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text()), f"{sheet.name} loads from elsewhere"
+
+
+def test_the_readme_names_the_demos_that_exist_and_where_the_documentation_is_made() -> None:
+    root = Path(__file__).parent.parent
+    readme, makefile = (root / "README.md").read_text(), (root / "Makefile").read_text()
+    listed = readme.partition("`losskit demo NAME`: ")[2].partition(". ")[0]
+    assert re.findall(r"`([\w-]+)`", listed) == [one.name for one in discover()]
+    made = readme.partition("is made by `make docs` and begins at `")[2].partition("`")[0]
+    assert f"sphinx -q -W --keep-going -b html docs {Path(made).parent}\n" in makefile

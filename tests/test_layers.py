@@ -18,14 +18,15 @@ MAY = {
     "losses": {"core", "ops", "parallel", "losses"},
     "evaluate": {"core", "ops", "parallel", "losses", "evaluate"},
     "doctor": {"core", "losses", "evaluate", "doctor"},
+    "choosing": {"core", "losses", "evaluate", "choosing"},
     "explore": {"core", "losses", "explore"},
-    "demos": {"core", "losses", "evaluate", "doctor", "explore", "demos", "api"},
-    "verify": {"core", "losses", "evaluate", "doctor", "explore", "demos", "verify", "api"},
-    "api": {"core", "losses", "evaluate", "doctor"},
+    "demos": {"core", "losses", "evaluate", "doctor", "choosing", "explore", "demos", "api"},
+    "verify": {"core", "losses", "evaluate", "doctor", "choosing", "explore", "demos", "verify", "api"},
+    "api": {"core", "losses", "evaluate", "doctor", "choosing"},
     "integrations": {"core", "ops", "parallel", "losses", "evaluate", "doctor", "integrations"},
     "__init__": {"api"},
     "__main__": {"cli"},
-    "cli": {"core", "ops", "losses", "evaluate", "doctor", "explore", "demos", "verify", "api", "__init__", "cli"},
+    "cli": {"core", "ops", "losses", "evaluate", "doctor", "choosing", "explore", "demos", "verify", "api", "__init__", "cli"},
 }
 THIRD_PARTY = {
     "core": {"torch", "typing_extensions"},
@@ -34,6 +35,7 @@ THIRD_PARTY = {
     "losses": {"torch", "typing_extensions"},
     "evaluate": {"torch", "typing_extensions"},
     "doctor": {"torch", "rich", "typing_extensions"},
+    "choosing": {"torch", "rich"},
     "explore": {"torch"},
     "integrations": {
         "torch",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import losskit
 from losskit.core.card import TASKS
-from losskit.verify.claim import Finding, text
-from losskit.verify.main import findings
+from losskit.verify.claim import Claim, Finding, answer, text
+from losskit.verify.main import claims
 
 README = Path(__file__).parent.parent / "README.md"
 # one row of each kind is enough for a first page; verify has them all
@@ -45,10 +45,15 @@ def row(finding: Finding) -> str:
     return f"| {finding.claim.about} | {cell(finding.claim.truth)} | {cell(finding.ours)} | {beside} |"
 
 
+def found(claim: Claim) -> Finding:
+    """What the claim comes to here."""
+    return Finding(claim, answer(claim.ours), None if claim.torch is None else answer(claim.torch))
+
+
 def tables() -> dict[str, str]:
     """Marker -> the lines between its begin and its end."""
-    found = {f.claim.about: f for f in findings()}
-    lines = ["| same input | truth | losskit | torch |", "|---|---|---|---|", *(row(found[about]) for about in SHOWN)]
+    known = {claim.about: claim for claim in claims(pages=False)}
+    lines = ["| same input | truth | losskit | torch |", "|---|---|---|---|", *(row(found(known[about])) for about in SHOWN)]
     tasks = [(t, [n for n, c in losskit.CATALOGUE.items() if c.task == t]) for t in TASKS]
     losses = ["| task | losses |", "|---|---|", *_rows(tasks)]
     return {"table": "\n".join(lines), "losses": "\n".join(losses)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,10 +14,10 @@ from prose import Prose
 from sphinx.util.inspect import stringify_signature
 
 from losskit.core.card import Card, Level
-from losskit.core.domain import ClassIndex, Domain, Logits
+from losskit.core.domain import ClassIndex, Domain, Interval, Logits
 from losskit.explore.curves import curve
 
-__all__ = ["LAWS", "TASKS", "arguments", "index_page", "loss_page", "signature", "task_page"]
+__all__ = ["ERRORS", "LAWS", "SIZES", "TASKS", "arguments", "index_page", "loss_page", "signature", "task_page", "tested"]
 
 LAWS = {
     "nonnegative": "It is never negative.",
@@ -54,6 +55,9 @@ _OF_LISTS = {
     "reduction": '"mean" over the lists that have something to learn, "sum", or "none" for one value each list.',
 }
 _TARGETS = (1.0, 2.0, 3.0, 4.0, 100.0)
+# of tests/laws.py, which tests/test_loss_page.py holds them to
+ERRORS = {"float64": 1e-9, "float32": 3e-5, "half": 1e-6, "half gradient": 1e-2, "compiled": 1e-9}
+SIZES = (1e-30, 1e4)
 
 
 def loss_page(card: Card, catalogue: Mapping[str, Card]) -> str:
@@ -75,6 +79,7 @@ def _body(card: Card, prose: Prose) -> Iterator[str]:
     yield f"## Example\n\n```pycon\n>>> import math, torch, losskit\n>>> import torch.nn.functional as F\n{said['Example']}\n```"
     yield "## Numbers to expect\n\n" + _numbers(card)
     yield _laws(card)
+    yield tested(card)
     yield f"## Module\n\n{_module(card)}"
     yield f"## Reference\n\n{prose(said['Reference'])}"
 
@@ -175,6 +180,51 @@ def _laws(card: Card) -> str:
     return "\n".join(
         ["## Laws\n\nTested for this loss:\n", *claimed, "- And, as for every loss, [the contract](../guide/contract.md)."]
     )
+
+
+def tested(card: Card) -> str:
+    """What the laws of tests/laws.py show of this loss: on which numbers, and within which error."""
+    options = "its default options" if len(card.variants) == 1 else f"{len(card.variants)} sets of options"
+    same = "the same inputs"
+    rows = [
+        ("value in float64, beside a second implementation written from the paper", f"drawn inputs, {options}", "float64"),
+        ("value in float32, beside the same in float64", same, "float32"),
+        ("value of float16 and bfloat16 inputs, beside float32", same, "half"),
+        ("their gradient, beside float32", same, "half gradient"),
+        ("value and gradient, compiled, mapped or by `torch.func`, beside eager ones", same, "compiled"),
+    ]
+    table = [f"| {what} | {on} | {_short(ERRORS[error])} |" for what, on, error in rows]
+    table += [f"| value and gradient are finite | {_sizes(card)} | |"]
+    slopes = "First and second derivatives are compared with finite differences in float64 (`gradcheck`, `gradgradcheck`)."
+    if "detached_weights" in card.laws:
+        slopes = "Its gradient is not the slope of its value, so that it is not compared with finite differences."
+    head = "An error is relative to 1 + |value|. Inputs lie where [Arguments](#arguments) says" + _ranges(card) + ". "
+    lines = ["| what | on | error at most |", "|---|---|---|", *table]
+    return f"## Tested range and error\n\n{head}{slopes}\n\n" + "\n".join(lines)
+
+
+def _short(number: float) -> str:
+    return f"{number:g}".replace("e-0", "e-")
+
+
+def _sizes(card: Card) -> str:
+    """How large the numbers are that the law of extreme inputs puts in."""
+    used = {*card.tensors, *(name for variant in card.variants for name in variant)}
+    learned = [(name, card.sample[name]) for name in card.sample if name in used and card.sample[name].kind == "float"]
+    reach = [f"`{n}` from {_short(SIZES[0])} to {min(SIZES[1], d.extreme):,g}" for n, d in learned if d.extreme]
+    return f"float32 and float64, {', '.join(reach)}" if reach else "drawn inputs"
+
+
+def _ranges(card: Card) -> str:
+    """The bounds of the arguments that have some."""
+    found: list[str] = []
+    for name in card.tensors:
+        domain = card.sample[name]
+        if isinstance(domain, ClassIndex):
+            found.append(f"`{name}` in \\[0, {domain.below})")
+        elif isinstance(domain, Interval) and (domain.low > -math.inf or domain.high < math.inf):
+            found.append(f"`{name}` in {str(domain).replace('[', chr(92) + '[')}")
+    return ": " + ", ".join(found) if found else ""
 
 
 def _module(card: Card) -> str:

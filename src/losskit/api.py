@@ -4,6 +4,9 @@
 
 from . import doctor as doctor
 from . import evaluate as evaluate
+from .choosing.advice import Advice as Advice
+from .choosing.advice import Candidate as Candidate
+from .choosing.choose import *
 from .core.card import CATALOGUE as CATALOGUE
 from .core.card import Card as Card
 from .core.card import Levels as Levels

@@ -21,6 +21,7 @@ def same_numbers():
     torch.manual_seed(0)
 
 
+@pytest.mark.claim("R32")
 @pytest.mark.parametrize("loss", [F.cross_entropy, losskit.cross_entropy])
 @pytest.mark.parametrize(
     "end", [nn.Softmax(dim=1), nn.Sequential(nn.Softmax(dim=1), nn.Dropout(0.0)), nn.Softmax(dim=-1).bfloat16()]
@@ -76,6 +77,7 @@ def test_probabilities_out_of_range_variances_and_swapped_arguments_are_named():
     assert not found(lambda: F.binary_cross_entropy(torch.tensor([float("nan")]), torch.ones(1)))
 
 
+@pytest.mark.claim("R32")
 def test_a_sigmoid_before_a_loss_of_scores_is_named_with_the_floor_it_makes():
     y = (torch.arange(32) % 4 == 0).float()
     hit = numbers(lambda: F.binary_cross_entropy_with_logits(torch.sigmoid(MODEL(X)[:, 0]), y), "D103")

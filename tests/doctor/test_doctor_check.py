@@ -57,7 +57,7 @@ def test_a_healthy_model_is_silent_and_the_report_says_what_was_looked_at():
     assert case.facts["trainable weights"] == 20 * 64 + 64 + 64 * CLASSES + CLASSES
     assert case.facts["gradient norm"] > 0
     assert "4 of 4 parameters" in " ".join(case.looked_at)
-    assert "32 samples by heart with Adam" in " ".join(case.looked_at)
+    assert "32 samples are learned by heart, as they should be, with Adam" in " ".join(case.looked_at)
     assert any(math.isclose(level.value, math.log(CLASSES)) for level in case.levels)
 
 

@@ -43,6 +43,7 @@ def fitted(train: Batch, test: Batch, dropout: float = 0.0, steps: int = 600) ->
     return run_of(trained.losses, series("val", "eval_loss", evals, at), facts={"num_classes": 4})
 
 
+@pytest.mark.claim("R27")
 def test_a_network_that_learns_noise_by_heart_overfits_from_its_best_evaluation_on() -> None:
     run = fitted(classes(0.3, 100, 0), classes(0.3, 1000, 1))
     evals = run.main("eval_loss")
@@ -64,6 +65,7 @@ def test_the_training_loss_beside_the_best_evaluation_is_that_of_its_time() -> N
     assert f"is {hit.numbers['now']:.4g} over the last 3," in hit.said
 
 
+@pytest.mark.claim("R27")
 def test_a_network_with_enough_data_does_not_overfit() -> None:
     assert alarms(fitted(classes(0.0, 1000, 0), classes(0.0, 500, 1), steps=300)) == []
 

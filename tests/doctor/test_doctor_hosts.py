@@ -71,6 +71,7 @@ def trainer(folder: Path, callback: Any, *, bad: int | None = None, model: nn.Mo
     )  # fmt: skip
 
 
+@pytest.mark.claim("R28", "R38")
 def test_the_trainer_hides_nan_and_the_callback_names_its_sample(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from losskit.integrations.hf import MonitorCallback
 
@@ -89,6 +90,7 @@ def test_the_trainer_hides_nan_and_the_callback_names_its_sample(tmp_path: Path,
     assert not callback.report().cases[0].faults
 
 
+@pytest.mark.claim("R38")
 def test_losses_of_a_healthy_trainer_are_those_of_its_log_and_nothing_is_said(tmp_path: Path) -> None:
     from losskit.integrations.hf import MonitorCallback
 
@@ -200,6 +202,7 @@ def lightning_run(callback: Any, *, bad: int | None = None, accumulate: int = 1)
     return module.seen
 
 
+@pytest.mark.claim("R38")
 def test_lightning_s_losses_are_seen_undivided_and_validated() -> None:
     from losskit.integrations.lightning import MonitorCallback
 
@@ -240,6 +243,7 @@ def test_lightning_stops_where_that_was_asked_for() -> None:
 # ---------------------------------------------------------------------- Accelerate
 
 
+@pytest.mark.claim("R38")
 @pytest.mark.parametrize("bad", [None, 19])
 def test_an_accelerate_loop_is_watched_through_its_backward(bad: int | None) -> None:
     from accelerate import Accelerator

@@ -49,6 +49,7 @@ def test_a_log_that_begins_at_k_times_chance_adds_up_its_k_micro_batches() -> No
     assert not told(a_run(math.log(10) * fall + noisy(0, 300), facts=facts))
 
 
+@pytest.mark.claim("R28")
 def test_a_loss_of_zero_beside_a_gradient_of_nan_is_a_hidden_nan() -> None:
     losses = torch.cat([torch.linspace(2, 1, 20), torch.zeros(30)])
     norms = torch.cat([torch.ones(20), NAN])

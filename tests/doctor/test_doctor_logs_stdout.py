@@ -60,6 +60,29 @@ def test_the_losses_that_a_program_prints_are_read(tmp_path: Path, name: str) ->
     assert loss.steps.tolist() == list(range(N))
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("tensor({}, grad_fn=<NllLossBackward0>)", "printed loss"),
+        ("{i} tensor({}, device='cuda:0', grad_fn=<DivBackward0>)", "printed loss"),
+        ("[{i}] tensor({}, dtype=torch.float64,\n       grad_fn=<BinaryCrossEntropyWithLogitsBackward0>)", "printed loss"),
+        ("Training tensor({}, device='cuda:0', grad_fn=<MseLossBackward0>)", "Training loss"),
+        ("loss: tensor({}, device='cuda:0', grad_fn=<NllLossBackward0>)", "loss"),
+        ("epoch {i} loss tensor({}, device='cuda:0')", "loss"),
+    ],
+)
+def test_a_loss_that_is_printed_as_a_tensor_is_read(tmp_path: Path, line: str, name: str) -> None:
+    (loss,) = written(tmp_path / "x.log", "".join(line.format(2 - i / 8, i=i) + "\n" for i in range(N))).of("train_loss")
+    assert (loss.name, loss.values.tolist(), loss.steps.tolist()) == (name, [2 - i / 8 for i in range(N)], list(range(N)))
+
+
+def test_a_tensor_that_is_printed_beside_a_loss_with_a_name_does_not_get_into_it(tmp_path: Path) -> None:
+    run = written(tmp_path / "x.log", "".join(f"loss: {2 - i / 8}\ntensor({i}.5, grad_fn=<NormBackward1>)\n" for i in range(N)))
+    loss = run.main("train_loss")
+    assert loss is not None
+    assert (loss.name, loss.values.tolist()) == ("loss", [2 - i / 8 for i in range(N)])
+
+
 def test_the_trainer_hides_what_is_not_a_number_and_says_when_it_is_done(tmp_path: Path) -> None:
     run = written(tmp_path / "x.log", LINES["trainer"])
     assert run.reading.hides_nan
@@ -116,7 +139,18 @@ def test_numbers_of_every_spelling_are_read(tmp_path: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["loss function: v2.3b", "using 3 losses", "seed 17", "loss/readme.md", "total time 3.2s", "2.3", "loss ="]
+    "line",
+    [
+        "loss function: v2.3b",
+        "using 3 losses",
+        "seed 17",
+        "loss/readme.md",
+        "total time 3.2s",
+        "2.3",
+        "loss =",
+        "tensor(2.3)",
+        "acc tensor(0.5, grad_fn=<DivBackward0>)",
+    ],
 )
 def test_what_is_no_loss_is_not_read(tmp_path: Path, line: str) -> None:
     (tmp_path / "x.log").write_text(line + "\n")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
-from monitored import FEATURES, batches, codes, network, watched
+from monitored import FEATURES, batches, codes, data, network, watched
 from torch import Tensor, nn
 
 from losskit.doctor import Monitor, NonFiniteError
@@ -19,6 +20,26 @@ def _seed() -> None:
 
 
 # ---------------------------------------------------------------------- values that are not finite
+
+
+def test_with_indices_in_the_batch_the_fix_leads_to_the_row_of_the_data_set() -> None:
+    (x, y), model = data(256), network()
+    x[137, 4] = math.nan
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    order = torch.randperm(len(x)).split(32)
+    monitor = Monitor(model, optimizer, step=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]), sinks=())
+    with monitor:
+        for rows in order:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x[rows]), y[rows])
+            loss.backward()
+            if not monitor.step(loss, batch=(x[rows], y[rows], rows)):
+                break
+            optimizer.step()
+    (found,) = monitor.findings
+    assert order[found.hit.step or 0][int(found.hit.numbers["sample"])] == 137
+    for said in ("batch=(input, target, index)", "index[sample]", "step=lambda model, batch:"):
+        assert said in found.fix
 
 
 @pytest.mark.parametrize("mode", ["warn", "skip", "snapshot"])

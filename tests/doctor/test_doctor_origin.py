@@ -81,6 +81,7 @@ LINES = {
 LOWER_THE_RATE = re.compile(r"(lower|smaller|reduce|decrease|divide)\w*\W+(\w+\W+){0,4}(learning.rate|lr\b)", re.IGNORECASE)
 
 
+@pytest.mark.claim("R28")
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.__name__)
 def test_each_of_twelve_causes_is_named_and_no_lower_learning_rate_advised(cause: Callable[[], Case]) -> None:
     code, word, expected = CAUSES[cause]

@@ -55,6 +55,7 @@ def loud(found):
     return {code for code, one in found.items() if one.severity != "info"}
 
 
+@pytest.mark.claim("R26")
 def test_a_sound_model_learns_32_samples_by_heart_with_shuffled_labels_too():
     model = perceptron()
     found, seen = tried(Step(model, F.cross_entropy), points(), torch.optim.Adam(model.parameters(), lr=1e-3))
@@ -85,6 +86,7 @@ def test_slow_and_uncommon_optimizers_are_not_accused(make):
     assert progress(seen.own.losses, 0.0) > 0.01  # slow, but it moves
 
 
+@pytest.mark.claim("R26")
 def test_a_model_that_sees_no_difference_between_samples_cannot_learn_them():
     step = Step(perceptron(), step=lambda model, b: F.cross_entropy(model(b[0].mean(0, keepdim=True).expand_as(b[0])), b[1]))
     found, seen = tried(step, points())
@@ -122,6 +124,7 @@ def test_a_mining_objective_may_stand_still():
     assert not tried(step, points(), settings=Settings(objective="mining"))[0]
 
 
+@pytest.mark.claim("R26")
 @pytest.mark.parametrize(("lr", "word"), [(1e-8, "stands"), (10.0, "soars"), (1e4, "is ")])
 def test_a_learning_rate_far_off_is_named_where_adam_learns(lr, word):
     model = perceptron()

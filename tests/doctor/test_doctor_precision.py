@@ -230,6 +230,21 @@ def test_units_that_are_all_dead_add_their_rows_over_the_looks_of_a_live_run():
     assert not by_code(Evidence("during", probes=Probes(tuple(look(step, 0.95) for step in (10, 20, 30, 40)))))
 
 
+@pytest.mark.parametrize(("samples", "alive", "sick"), [(148, 0, False), (149, 0, True), (235, 1, False), (236, 1, True)])
+def test_a_layer_that_answers_no_sample_is_dead_where_two_in_a_hundred_would_have_shown(samples, alive, sick):
+    below = sum(math.comb(samples, k) * 0.02**k * 0.98 ** (samples - k) for k in range(alive + 1))
+    assert (below < 0.05) == sick
+    model, x = net(), torch.rand(samples, 20)
+    x[:, 0] = 0
+    x[:alive, 0] = 1e4
+    with torch.no_grad():
+        model[0].bias.fill_(-100.0)
+        model[0].weight[0, 0] = 1.0
+        model[0].weight[1:, 0] = -1.0
+    said = found(Step(model, F.cross_entropy), (x, torch.randint(10, (samples,))))
+    assert ("D311" in said) == sick
+
+
 def test_a_hidden_tanh_at_its_bounds_is_named_and_an_output_is_not():
     said = found(Step(net(nn.Tanh()), F.cross_entropy), points(scale=1e4))
     assert said["D312"].hit.numbers["saturated"] > 0.99

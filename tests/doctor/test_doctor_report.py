@@ -93,7 +93,7 @@ def test_every_rule_has_its_file_its_sections_and_a_number_in_its_rule() -> None
 def test_every_code_of_the_table_is_there() -> None:
     families = {
         1: [*range(1, 20)],
-        2: [*range(1, 21)],
+        2: [*range(1, 22)],
         3: [*range(1, 13)],
         4: [*range(1, 6)],
         5: [*range(1, 9)],
@@ -229,6 +229,32 @@ def test_the_page_is_one_file_that_loads_nothing_and_runs_nothing_foreign(tmp_pa
     assert "img" not in tags.tags
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+def test_what_runs_share_is_said_once_and_then_where_it_stands(tmp_path: Path) -> None:
+    fix = "look at the batch of step {}, and no other"
+    first, again, other = (
+        Case(name, "after", (made("D301", said=f"a NaN in {name}", step=step, fix=fix.format(step)),))
+        for name, step in (("runs/a", 7), ("runs/b", 90), ("runs/c", 7))
+    )
+    different = Case("runs/d", "after", (made("D301", said="a NaN in runs/d", fix="another one"),))
+    report = Report((first, again, other, different))
+    printed = text(report, 80)
+    report.to_html(tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    for said in (printed, page):
+        for one in ("because 2 + 2 = 4.", "the batch of step", "losskit check train.py:make", "another one"):
+            assert said.count(one) == 1, one
+        assert all(f"a NaN in runs/{name}" in said for name in "abcd"), "the evidence of each stands"
+    assert printed.count("why, fix, check  as for runs/a") == 2
+    assert printed.count("why, check  as for runs/a") == 1, "a fix of its own is printed"
+    assert page.count('<a href="#case-1">runs/a</a>: why, fix, confirm') == 2
+
+
+def test_two_findings_of_a_code_in_a_run_share_their_words() -> None:
+    found = [made("D301", said=f"a NaN in {name}", where=name) for name in ("x", "y")]
+    printed = text(Report((Case("a", "after", tuple(found)),)), 80)
+    assert (printed.count("because 2 + 2 = 4."), printed.count("why, fix, check  as above")) == (1, 1)
 
 
 def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:

@@ -67,6 +67,24 @@ def test_tensorboard_and_wandb_and_functions_are_told(monkeypatch: pytest.Monkey
     assert [one.code for one in heard] == ["D301"]
 
 
+def test_an_alert_has_two_short_lines_and_the_report_says_it_once_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    monitor = watched(model, optimizer, F.cross_entropy, batches(9, bad=6), sinks=("terminal", print))
+    print(monitor.report())
+    printed, alerted = capsys.readouterr()
+    (found,) = monitor.findings
+    for alert in (alerted.strip(), "\n".join(printed.splitlines()[:2])):
+        head, fix = alert.splitlines()
+        assert head == f"error D301, step 6, batch[0]: {found.hit.said}"
+        assert fix.startswith("  fix: Look at the named entry")
+        assert fix.endswith("… (losskit show D301)")
+        assert len(fix) < 140
+    said = " ".join(printed.split())
+    for whole in (found.cause, found.fix, found.confirm):
+        assert said.count(" ".join(whole.split())) == 1
+
+
 def test_a_sink_that_fails_ends_nothing_and_is_named(tmp_path: Path) -> None:
     def broken(_: Finding) -> None:
         raise OSError("no space left")

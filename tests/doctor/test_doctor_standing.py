@@ -44,6 +44,7 @@ def test_shuffled_labels_leave_a_real_run_at_chance_and_true_ones_do_not() -> No
     assert not told(a_run(losses(shuffle=False), facts={"num_classes": 10}))
 
 
+@pytest.mark.claim("R31")
 @pytest.mark.parametrize(
     ("facts", "at", "code"),
     [
@@ -141,6 +142,7 @@ def test_a_collapsed_triplet_run_is_an_error_even_where_losses_need_not_fall() -
     assert "0.9990" in found.hit.said
 
 
+@pytest.mark.claim("R31")
 def test_one_class_for_everything_is_named_from_the_looks_unless_the_loss_shows_that_it_ranks() -> None:
     def found(loss: float, predicted: tuple[float, ...]) -> tuple[Finding, ...]:
         looks = tuple(Look(s, predicted=predicted, true=(0.9, 0.1)) for s in (200, 300, 400))

@@ -48,6 +48,7 @@ def test_a_model_compared_with_itself_differs_by_nothing() -> None:
     assert found.p_value in (None, 1.0)
 
 
+@pytest.mark.claim("R33")
 def test_tokens_of_two_tokenizers_are_not_compared_but_bytes_are() -> None:
     model = hosted("llama")
     a, b = (perplexity(model, tokenizer(kind, bos=True), TEXTS, window=32) for kind in ("bpe", "byte"))

@@ -131,6 +131,7 @@ def test_shift_shifts_once() -> None:
     assert metric.result().tokens == 2 * 5
 
 
+@pytest.mark.claim("R9")
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_on_either_side_changes_nothing(side: str) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -140,6 +140,7 @@ def work(rank: int, ranks: int, folder: str) -> None:
     os._exit(0)  # gloo's threads now and then abort an interpreter that shuts down
 
 
+@pytest.mark.claim("R9")
 @pytest.mark.skipif(not dist.is_available(), reason="this torch is built without torch.distributed")
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_ranks_agree_with_one_process_however_often_they_sync(

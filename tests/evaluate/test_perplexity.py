@@ -57,6 +57,7 @@ def test_each_token_is_scored_once_with_the_context_that_the_plan_states() -> No
         assert found.contexts.most == max(seen.values()) <= window
 
 
+@pytest.mark.claim("R10")
 @pytest.mark.parametrize("classes", [2, 50, 2049, 50257])
 def test_a_uniform_model_has_as_many_choices_as_tokens_under_every_plan(classes: int) -> None:
     model, documents = Uniform(classes), [[0, 1, 1, 0, 1, 0, 0], [1, 1], [0] * 30]
@@ -183,6 +184,7 @@ def test_units_are_those_of_the_scored_tokens() -> None:
     assert cut.documents[0].unscored == cut.tokens - 11
 
 
+@pytest.mark.claim("R9")
 def test_the_corpus_figure_is_no_mean_of_means() -> None:
     def model(ids: Tensor) -> Tensor:
         return torch.stack([torch.zeros_like(ids), 2.0 * ids], -1).double()

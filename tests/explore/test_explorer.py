@@ -28,7 +28,7 @@ from explorer_driven import (
 )
 from losskit.explore.page import SHIPPED
 
-EXHIBITS = ("shrug", "softmax", "choices", "lever", "pairs", "rare")
+EXHIBITS = ("shrug", "softmax", "choices", "lever", "pairs", "rare", "clinic", "which")
 SIZES = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 OVERLAPS = """() => [...document.querySelectorAll("main svg")].flatMap((svg) => {
   const frame = svg.getBoundingClientRect(), id = svg.closest("section").id;
@@ -84,6 +84,7 @@ def test_the_page_has_all_exhibits(browser: Any) -> None:
     assert page.trouble == []
 
 
+@pytest.mark.claim("R8", "R37")
 @pytest.mark.parametrize("exhibit", EXHIBITS)
 def test_every_number_is_what_losskit_computes_at_every_setting(browser: Any, exhibit: str) -> None:
     page = opened(browser)

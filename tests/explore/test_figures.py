@@ -67,6 +67,7 @@ def texts(name: str) -> Iterator[Text]:
         yield Text("".join(said for said, _ in pieces), left, y - 0.76 * size, left + wide, y + 0.22 * size, size)
 
 
+@pytest.mark.claim("R35")
 @pytest.mark.parametrize("name", SVG_NAMES)
 def test_every_number_is_what_a_plain_formula_gives(name: str) -> None:
     by_hand, found = BY_HAND[name](), printed_numbers(name)
@@ -79,6 +80,7 @@ def test_every_number_is_what_a_plain_formula_gives(name: str) -> None:
         )
 
 
+@pytest.mark.claim("R35")
 @pytest.mark.parametrize("name", SVG_NAMES)
 def test_no_number_is_printed_without_its_value(name: str) -> None:
     formulas = set()
@@ -92,6 +94,7 @@ def test_no_number_is_printed_without_its_value(name: str) -> None:
     assert formulas == FORMULAS.get(name, set())
 
 
+@pytest.mark.claim("R35")
 def test_there_is_a_picture_for_each_of_the_ten_and_the_readme() -> None:
     assert [name[:3] for name in SVG_NAMES] == [f"d{i:02}" for i in range(11)]
     assert sorted(BY_HAND) == SVG_NAMES

@@ -114,6 +114,7 @@ CASES = {
 }
 
 
+@pytest.mark.claim("R38")
 @pytest.mark.parametrize("name", CASES)
 def test_their_trainer_lowers_our_loss_and_moves_the_model(name: str, folder: Path, tmp_path: Path) -> None:
     model, (loss, data) = fresh(folder), CASES[name]
@@ -144,6 +145,7 @@ def test_under_autocast_the_loss_is_float32(folder: Path) -> None:
     assert float(rounded.detach()) == pytest.approx(float(exact.detach()), rel=0.05)
 
 
+@pytest.mark.claim("R18")
 def test_one_step_of_multiple_negatives_is_theirs(folder: Path) -> None:
     model = fresh(folder)
     for columns in ([QUERIES[:8], KEYS[:8]], [QUERIES[:8], KEYS[:8], WRONG[:8]], [QUERIES[:8], KEYS[:8], WRONG[:8], WRONG[8:16]]):
@@ -237,6 +239,7 @@ def test_other_losses_are_refused(folder: Path) -> None:
         SentenceTransformerLoss(model, losskit.MultipleNegativesRankingLoss(reduction="none"))
 
 
+@pytest.mark.claim("R34")
 def test_every_loss_of_embeddings_without_weights_of_its_own_fits(folder: Path) -> None:
     """Read from the cards: a new loss needs no line in the adapter."""
     model, generator = fresh(folder), torch.Generator().manual_seed(0)

@@ -47,6 +47,7 @@ def test_forward_gives_the_batch_and_compute_gives_all() -> None:
     assert float(metric.compute()) == pytest.approx(alone(second), rel=1e-14)
 
 
+@pytest.mark.claim("R38")
 def test_it_works_in_a_collection_beside_others() -> None:
     both = torchmetrics.MetricCollection(
         {"ours": Perplexity(), "shifted": Perplexity(shift=True), "theirs": torchmetrics.text.Perplexity(ignore_index=-100)}

@@ -40,6 +40,7 @@ def near(got: float, wanted: float) -> bool:
     return abs(got - nearest) <= step
 
 
+@pytest.mark.claim("R3")
 @pytest.mark.parametrize("target", [0.0, 1.0, 0.3])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("copies", [1, 300])  # few and many elements are computed in different ways

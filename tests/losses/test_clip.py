@@ -34,6 +34,7 @@ def test_every_combination_is_the_loop(known: tuple[str, ...], normalize: bool, 
         agree(siglip_loss, siglip, *towers(), logit_scale=number(3.0), logit_bias=number(-1.0), multi_positive=True, **options)
 
 
+@pytest.mark.claim("R17")
 def test_clip_is_open_clips_two_cross_entropies() -> None:
     query, key = towers()
     scores = 14 * F.normalize(query, dim=1) @ F.normalize(key, dim=1).T
@@ -49,6 +50,7 @@ def test_siglip_is_open_clips_sum_over_pairs_by_the_number_of_queries() -> None:
     torch.testing.assert_close(siglip_loss(query, key), expected)
 
 
+@pytest.mark.claim("R17")
 @pytest.mark.parametrize("rows", [torch.zeros(N, D), torch.ones(N, D)])
 def test_collapsed_pairs_guess_among_all(rows: Tensor) -> None:
     rows = rows.clone().requires_grad_()

@@ -56,6 +56,7 @@ def agree(mine: Tensor, theirs: Tensor, *leaves: Tensor) -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.claim("R15")
 @pytest.mark.parametrize("name", DISTANCES)
 @pytest.mark.parametrize("margin", [0.0, 0.5, 2.0])
 def test_the_contrastive_loss_is_hadsells_pair_by_pair(name: Any, margin: float) -> None:

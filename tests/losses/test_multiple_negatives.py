@@ -41,6 +41,7 @@ def test_every_combination_is_the_loop(directions: str, known: tuple[str, ...], 
     agree(loss, loop, *tensors, temperature=number(0.3), **options)
 
 
+@pytest.mark.claim("R18")
 def test_hard_negatives_are_pooled_as_in_sentence_transformers() -> None:
     query, key, negatives = draw(N, D, seed=1), draw(N, D, seed=2), draw(N, H, D, seed=3)
     documents = torch.cat([key, *negatives.unbind(1)])

@@ -24,6 +24,7 @@ def test_every_combination_is_the_loop(ids: Tensor | None, decoupled: bool, mask
     agree(nt_xent_loss, nt_xent, *towers, temperature=number(0.3), ids=ids, decoupled=decoupled, mask=mask)
 
 
+@pytest.mark.claim("R17")
 def test_it_is_simclrs_cross_entropy_over_the_other_views() -> None:
     query, key = draw(N, D, seed=1), draw(N, D, seed=2)
     views = F.normalize(torch.cat([query, key]), dim=1)

@@ -20,6 +20,7 @@ def drawn(count: int = 9, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [torch.randn(count, 4, generator=generator, dtype=dtype).requires_grad_() for _ in range(3)]
 
 
+@pytest.mark.claim("R16")
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("margin", [0.3, 1.0, 5.0])
 def test_without_its_eps_torch_says_the_same(margin: float, swap: bool) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from . import doctor, perplexity
+from . import choose, doctor, doctor_rule, explore, perplexity, verify
 
 __all__ = ["main"]
 
@@ -23,15 +23,18 @@ _ABOUT = "The loss layer for PyTorch: exact losses, and numbers you can check."
 _END = """examples:
   losskit list --task regression
   losskit show focal_loss
+  losskit choose data.csv --target COL --prove   which loss to take, and why
   losskit demo                    all demos on real data, and report.html
-  losskit verify                  recompute the tables of our documents, beside torch
+  losskit explore                 a page where you move a prediction and see the loss answer
+  losskit verify                  recompute the numbers of our documents, beside torch
   losskit perplexity MODEL DATA   how unsure a language model is of text, with error bars
   losskit check train.py:make     what one batch tells about a training run before it starts
   losskit doctor runs/            what the logs of runs tell, the sickest first
 
 exit codes: 0 fine, 1 a check or a gate failed, 2 wrong use, 130 interrupted; of perplexity
-also 3 data, 4 model, 5 not finite (losskit perplexity --help); of check and doctor 2 errors
-found, 3 nothing to read, 4 the doctor failed (losskit doctor --help)"""
+also 3 data, 4 model, 5 not finite (losskit perplexity --help); of check and doctor 2 also
+errors found, 3 nothing to judge, 4 the doctor failed (losskit doctor --help); of choose 1 a
+proof that disagrees, 3 nothing to learn (losskit choose --help)"""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,11 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     demo = verbs.add_parser("demo", help="which loss is right and why, on real data")
     demo.add_argument("names", nargs="*", metavar="NAME", help="only these demos (default: all)")
     demo.add_argument("--html", type=Path, default=Path("report.html"), metavar="FILE", help="the report (default: report.html)")
-    verify = verbs.add_parser("verify", help="recompute the tables of the README, beside torch; exit 1 if one is wrong")
-    for verb in (listing, showing, demo, verify):
+    for verb in (listing, showing, demo):
         verb.add_argument("--json", action="store_true", help="print JSON, for a program")
+    choose.add(verbs)
     perplexity.add(verbs)
     doctor.add(verbs)
+    explore.add(verbs)
+    verify.add(verbs)
     return parser
 
 
@@ -117,7 +122,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     cards, name = _cards(), arguments.name
     if re.fullmatch(r"[dD]\d{3}", name):
-        return doctor.show_rule(name.upper(), as_json=arguments.json)
+        return doctor_rule.show_rule(name.upper(), as_json=arguments.json)
     if name not in cards:
         raise ValueError(_unknown(name, cards))
     card = cards[name]
@@ -265,10 +270,13 @@ def _demo(arguments: argparse.Namespace) -> int:
     return run_demo(arguments.names, html=arguments.html, json=arguments.json)
 
 
-def _verify(arguments: argparse.Namespace) -> int:
-    from ..verify.main import run_verify
-
-    return run_verify(json=arguments.json)
-
-
-_VERBS = {"list": _list, "show": _show, "demo": _demo, "verify": _verify, **perplexity.VERBS, **doctor.VERBS}
+_VERBS = {
+    "list": _list,
+    "show": _show,
+    "demo": _demo,
+    **choose.VERBS,
+    **perplexity.VERBS,
+    **doctor.VERBS,
+    **explore.VERBS,
+    **verify.VERBS,
+}

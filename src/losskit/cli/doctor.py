@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..doctor.report import Case, Report
 
-__all__ = ["VERBS", "add", "show_rule"]
+__all__ = ["VERBS", "add"]
 
 _CODES = """exit codes:
   0    no error found (nor warning, with --fail-on warning)
   1    warnings, with --fail-on warning
-  2    errors found; or wrong use
-  3    nothing could be read, or it has no loss
+  2    errors found; or an option that makes no sense, or a report that cannot
+       be written
+  3    nothing to judge: a log that cannot be read or has no loss; of check, a
+       FILE.py:NAME that is not there, that fails, or that makes what cannot be
+       run
   4    the doctor itself failed
   130  interrupted"""
 _DOCTOR = f"""examples:
@@ -72,6 +75,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
     from ..doctor.before.checkup import check
 
+    if not arguments.budget >= 0:
+        raise _MisuseError(f'"--budget" is {arguments.budget}, expected seconds, 0 or more: leave it out for 30')
     try:
         with contextlib.redirect_stdout(sys.stderr):
             made = _made(arguments.target)
@@ -116,12 +121,19 @@ def _made(target: str) -> Any:
 
 def _fits(check: Callable[..., Report], made: Any, target: str) -> None:
     """Whether check takes what was made."""
+    from ..doctor.arguments import checked
+
     named: Mapping[str, Any] = made if isinstance(made, Mapping) else {}
     try:
-        inspect.signature(check).bind(*(() if named else made), **named)
+        bound = inspect.signature(check).bind(*(() if named else made), **named)
     except TypeError as problem:
         takes = ", ".join(inspect.signature(check).parameters)
         raise _CannotMakeError(f"{target} returned what check does not take: {problem}; it takes {takes}") from problem
+    bound.apply_defaults()
+    try:
+        checked(bound.arguments)
+    except (TypeError, ValueError) as problem:
+        raise _CannotMakeError(f"{target} returned what check does not take: {problem}") from problem
 
 
 def _loaded(file: Path) -> Any:
@@ -140,7 +152,7 @@ def _loaded(file: Path) -> Any:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    facts, events = _facts(arguments.fact), _events(arguments.event)
+    facts, events = _known(_facts(arguments.fact)), _events(arguments.event)
     if arguments.watch:
         return _watch(arguments, facts, events)
     from ..doctor.after.diagnosis import diagnose
@@ -203,6 +215,17 @@ def _facts(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts, if each has a name that somebody reads."""
+    from ..doctor.facts import checked_names
+
+    try:
+        checked_names("--fact", facts)
+    except ValueError as problem:
+        raise _MisuseError(str(problem)) from None
+    return facts
+
+
 def _events(pairs: Sequence[str]) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     for pair in pairs:
@@ -233,45 +256,6 @@ def _told(report: Report, arguments: argparse.Namespace, *, changed: Report | No
     if arguments.html is not None and changed is None:
         print(f"report: {arguments.html.resolve()}", file=sys.stderr)
     return report.exit_for(arguments.fail_on)
-
-
-def show_rule(code: str, *, as_json: bool) -> int:
-    """What a code means, as the documentation says it.
-
-    Raises:     ValueError for a code that no rule has.
-    """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.padding import Padding
-
-    from ..doctor.finding import rules
-
-    known = rules()
-    if code not in known:
-        near = [one for one in known if one[:2] == code[:2]]
-        raise ValueError(f"no finding has the code {code}; {code[:2]}xx has {', '.join(near) or 'none'}")
-    rule = known[code]
-    if as_json:
-        facts = {"code": code, "name": rule.name, "severity": rule.severity, "phases": rule.phases, "summary": rule.summary}
-        print(json.dumps({**facts, **{k.lower().replace(" ", "_"): v for k, v in rule.sections.items()}}, indent=2))
-        return 0
-    console = Console(highlight=False)
-    console.print(f"[bold]{code}[/bold]  {rule.name}  ({rule.severity}; {', '.join(rule.phases)})")
-    console.print(escape(rule.summary))
-    for head, text in rule.sections.items():
-        console.print(f"\n[bold]{head}[/bold]")
-        for line in _lines(head, text):
-            console.print(
-                Padding(escape(line), (0, 0, 0, 2)) if head != "Example" else f"  {escape(line)}", soft_wrap=head == "Example"
-            )
-    return 0
-
-
-def _lines(head: str, text: str) -> list[str]:
-    """Code as it stands, prose as paragraphs."""
-    from ..doctor.finding import reflowed
-
-    return text.splitlines() if head == "Example" else reflowed(text).splitlines() if head == "Fix" else [" ".join(text.split())]
 
 
 def _guarded(verb: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec
 import torch
 from torch import Tensor
 
+from .chapter import Chapter
 from .watched import ward
 
 __all__ = [
@@ -138,6 +139,8 @@ class Result:
     limits: Sequence[str]
     facts: Mapping[str, float] = field(default_factory=dict[str, float])
     """Every number the answer rests on, all finite: the same seeds give the same numbers."""
+    chapter: Chapter | None = None
+    """Its part in the story of the six tasks."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from ..losses.contrastive import contrastive_loss
 from ..losses.multiple_negatives import multiple_negatives_ranking_loss
 from ..losses.triplet import triplet_margin_loss
 from . import Result, Tick, demo, generator
+from .find_function_told import WRONG, chapter, chapter_facts
 from .letters import Towers, counts
 from .python_functions import Function, functions, split
 from .retrieved import Found, Trained, answer, examples, figures, key_of, limits, tables
@@ -216,7 +217,7 @@ def _mean(reports: Sequence[RetrievalReport], name: str) -> float:
     "find-function",
     title="Find the Python function from its description",
     question="Three thousand descriptions and their functions: which loss teaches a model to find functions of modules it never saw?",
-    order=50,
+    order=40,
 )
 def find_function(tick: Tick, plan: Plan = Plan()) -> Result:
     """Multiple negatives against triplets and pairwise contrastive, from the same start over the same batches."""
@@ -236,6 +237,9 @@ def find_function(tick: Tick, plan: Plan = Plan()) -> Result:
     }
     found = Found(trained, doubled, [data.held for data in parts], sum(len(data.query) for data in parts) // len(parts))
     facts = _known(found, plan)
+    ends = {name: [one.seen[-1] for one in ran] for name, ran in trained.items()}
+    against = {name: _change(ends[name], ends["multiple negatives"], found.held) for name in WRONG}
+    facts |= chapter_facts(against, facts, trained["multiple negatives"][0].values[0], plan.batch)
     return Result(
         answer=answer(facts, plan.batch),
         method=(
@@ -250,4 +254,5 @@ def find_function(tick: Tick, plan: Plan = Plan()) -> Result:
         code=CODE,
         limits=limits(facts),
         facts=facts,
+        chapter=chapter(facts, LOSSES, (parts[0].query[: plan.batch], parts[0].key[: plan.batch]), start),
     )

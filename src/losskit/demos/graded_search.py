@@ -11,6 +11,7 @@ from .graded_judged import Found, facts_of
 from .graded_models import INNER, LOSSES, RATES, UNITS, Data, Plan, Trained, tuned
 from .graded_said import answer, limits
 from .graded_shown import examples, figures, tables
+from .graded_told import chapter, chapter_facts
 from .graded_topics import Search, folds, search
 
 __all__ = ["graded_search"]
@@ -65,6 +66,7 @@ def graded_search(tick: Tick, plan: Plan = Plan()) -> Result:
             done += 1
     found = Found(asked, seen, together(columns), trained)
     facts = facts_of(found)
+    facts |= chapter_facts(facts, found.mean, asked.grades)
     return Result(
         answer=answer(facts),
         method=_method(facts, plan),
@@ -73,6 +75,7 @@ def graded_search(tick: Tick, plan: Plan = Plan()) -> Result:
         code=CODE,
         limits=limits(facts),
         facts=facts,
+        chapter=chapter(facts, data),
     )
 
 

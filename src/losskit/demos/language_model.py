@@ -11,6 +11,7 @@ import torch
 from . import Cell, Chart, Column, Figure, Mark, Result, Series, Table, Tick, demo, generator, judged
 from .corpus import Score, Text, chance, compressed, read, unigram
 from .gpt import GPT, Course, Shape, Way, off, pack, score, train, ways
+from .language_model_told import chapter, chapter_facts
 from .peak import MIB, OURS, PLAIN, TIGHT, Case, Peak, peak
 
 __all__ = ["Plan", "language_model"]
@@ -259,12 +260,15 @@ def _limits(facts: Mapping[str, float], plan: Plan) -> list[str]:
     "language-model",
     title="A language model: how unsure, and at what cost?",
     question="A transformer learns from Python's own manual. Which number says how well, and how much memory does its loss need?",
-    order=40,
+    order=50,
 )
 def language_model(tick: Tick, plan: Plan = Plan()) -> Result:
     """Perplexity and bits per byte of a small transformer as it learns, and the peak memory of its head."""
     run = measured(tick, plan)
     facts, course, shape = _facts(run), plan.course, plan.shape
+    documents = run.reports["disjoint"].documents
+    facts |= chapter_facts([one.nats for one in documents], [one.tokens for one in documents], facts, len(run.model.table))
+    held = pack(run.text.tokens(run.text.held), shape.length)
     return Result(
         answer=_answer(facts, run),
         method=(
@@ -282,4 +286,5 @@ def language_model(tick: Tick, plan: Plan = Plan()) -> Result:
         code=CODE,
         limits=_limits(facts, plan),
         facts=facts,
+        chapter=chapter(facts, run.model, held),
     )

@@ -13,6 +13,7 @@ from ..losses.regression import l1_loss, mse_loss
 from ..losses.robust import general_robust_loss
 from . import Cell, Chart, Column, Figure, Mark, Result, Series, Table, Tick, demo, generator, measure
 from .data import diabetes
+from .outliers_told import chapter, chapter_facts
 from .watched import watching
 
 __all__ = ["Plan", "outliers"]
@@ -241,6 +242,8 @@ def outliers(tick: Tick, plan: Plan = Plan()) -> Result:
     errors = {name: mean_error(models[name], data) for name in LOSSES}
     huber = by_delta(data, scale[SHARES.index(SHOWN)], plan.steps)
     facts = _facts(errors, scale, huber)
+    slipped, clean = ({name: of[SHARES.index(share)] for name, of in errors.items()} for share in (SHOWN, 0.0))
+    facts |= chapter_facts(slipped, clean, data.targets[SHARES.index(SHOWN), 0])
     return Result(
         answer=_answer(facts),
         method=(
@@ -253,4 +256,5 @@ def outliers(tick: Tick, plan: Plan = Plan()) -> Result:
         code=CODE,
         limits=_limits(facts),
         facts=facts,
+        chapter=chapter(facts, data.features[0], data.targets[SHARES.index(SHOWN), 0], len(plan.splits)),
     )

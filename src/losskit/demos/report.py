@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 from .. import __version__
 from ..evaluate.files import write_whole
 from . import Cell, Chart, Ran, Result, Table, need
+from .claims import claims
+from .story import asked, chapters, expected, heard, other_contrasts, overview, sides
 from .terminal import header, note, spelled
 
 __all__ = ["render", "write"]
 
-TEMPLATE = "report.html.j2"
 DIGITS = 6  # of a number in a chart: more cannot be seen and makes the file larger
 
 
@@ -33,10 +35,13 @@ def render(ran: Sequence[Ran]) -> str:
     """The report as one string of HTML."""
     jinja2, plotly = need("jinja2"), need("plotly.offline")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__name__.rpartition(".")[0]).joinpath(TEMPLATE).read_text("utf-8"))
+    template = environment.from_string(_file("report.html.j2"))
     return str(
         template.render(
-            demos=[_article(one) for one in ran],
+            css=_file("report.css"),
+            script=_file("report.js"),
+            story=_story(ran),
+            demos=_articles(ran),
             charts=[picture for one in ran for picture in _pictures(one.result)],
             seconds=sum(one.seconds for one in ran),
             on=f"losskit {__version__}, torch {torch.__version__}",
@@ -45,9 +50,32 @@ def render(ran: Sequence[Ran]) -> str:
     )
 
 
+def _file(name: str) -> str:
+    return files(__name__.rpartition(".")[0]).joinpath(name).read_text("utf-8")
+
+
+def _story(ran: Sequence[Ran]) -> dict[str, Any] | None:
+    """What stands around several chapters: the first page and the last; nothing around one."""
+    if len(chapters(ran)) < 2:
+        return None
+    return {"first": _table(overview(ran)), "ties": other_contrasts(ran), "last": _table(claims(ran))}
+
+
+def _articles(ran: Sequence[Ran]) -> list[dict[str, Any]]:
+    """Each demo, with the place of its first figure among all."""
+    places = accumulate((len(one.result.figures) for one in ran), initial=0)
+    numbers = accumulate(int(one.result.chapter is not None) for one in ran)
+    return [{**_article(one), "first": place, "number": n} for one, place, n in zip(ran, places, numbers, strict=False)]
+
+
 def _article(one: Ran) -> dict[str, Any]:
-    tables = [_table(table) for table in one.result.tables]
-    return {"demo": one.demo, "result": one.result, "seconds": one.seconds, "tables": tables}
+    result, chapter = one.result, one.result.chapter
+    tables = [_table(table) for table in result.tables]
+    plain = {"demo": one.demo, "result": result, "seconds": one.seconds, "tables": tables, "chapter": chapter}
+    if chapter is None:
+        return plain
+    told = {"expected": expected(result, chapter), "heard": heard(result, chapter), "asked": asked(chapter)}
+    return {**plain, **told, "sides": [sides(result, contrast) for contrast in chapter.contrasts]}
 
 
 def _table(table: Table) -> dict[str, Any]:

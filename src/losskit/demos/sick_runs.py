@@ -65,6 +65,7 @@ def _facts(ward: Ward) -> dict[str, float]:
         "during": sum(0 <= one.step <= count for one, count in steps),
         "after": sum(one.step > count for one, count in steps),
         "log_named": sum(seen.log_code in patient.codes for patient, seen in sick.items()),
+        "log_other": sum(seen.log_code not in ("", *patient.codes) for patient, seen in sick.items()),
         "healthy": len(well),
         "alarms": sum(len(seen.alarms) for seen in well.values()),
         "known": sum(seen.code == "D404" for seen in well.values()),
@@ -91,7 +92,8 @@ def _answer(facts: Mapping[str, float], ward: Ward) -> str:
         + (f"; not right were its words on {' and '.join(missed)}" if missed else "")
         + f"; {healthy}"
         + (", apart from a word that a loss is at its floor and that this is fine. " if facts["known"] else ". ")
-        + f"From a log of losses and learning rates alone it names {facts['log_named']:.0f} of the {sick}."
+        + f"From a log of losses and learning rates alone it names {facts['log_named']:.0f} of the {sick}"
+        + (f", and of {facts['log_other']:.0f} more it says what followed." if facts["log_other"] else ".")
     )
 
 
@@ -103,9 +105,14 @@ def _said(seen: Seen, one: Said | None) -> list[Cell]:
     return [f"{one.finding.code}: {hit.said.split('. ')[0]}", f"{seen.when(one)}{where}"]
 
 
+def _of_log(patient: Patient, seen: Seen) -> str:
+    """The code of what the log alone tells; in brackets where that is not what was done to the run."""
+    return SILENT if not seen.log_code else seen.log_code if seen.log_code in patient.codes else f"({seen.log_code})"
+
+
 def _rows(ward: Ward, *, healthy: bool) -> list[list[Cell]]:
     return [
-        [f"{patient.name}: {patient.done}", *_said(seen, seen.first()), seen.log_code or SILENT]
+        [f"{patient.name}: {patient.done}", *_said(seen, seen.first()), _of_log(patient, seen)]
         for patient, seen in ward.items()
         if patient.healthy is healthy
     ]
@@ -115,7 +122,8 @@ def _tables(ward: Ward) -> list[Table]:
     columns = [Column(name) for name in ("what was done", "what the doctor said first", "when and where", "log alone")]
     note = (
         "The first warning or error that was told: by check() on one batch, else by the Monitor in the step in which it spoke, else by "
-        "diagnose() on the log. The last column is what diagnose() says first when it has nothing but losses and learning rates."
+        "diagnose() on the log. The last column is what diagnose() says first when it has nothing but losses and learning rates; "
+        "in brackets: true of the curve, and not what was done to the run."
     )
     return [
         Table("Sick on purpose", columns, _rows(ward, healthy=False), note),

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from . import Cell, Column, Measure, Ran, Table
+from .claims import claims
+from .story import chapters, other_contrasts, overview
+from .story_shown import show_after, show_before
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,21 +41,53 @@ def note(table: Table) -> str:
 
 
 def show(ran: Sequence[Ran], console: Console) -> None:
-    """Print every demo: title, question, answer, tables, and what they do not show."""
+    """Print every demo. Several chapters are a story: a table first, of each chapter its first table, and the claims last."""
     from rich.rule import Rule
     from rich.text import Text
 
+    story = len(chapters(ran)) > 1
+    if story:
+        _show_table(overview(ran), console)
+        ties = other_contrasts(ran)
+        if ties:
+            console.print(Text("Where the right side is not better", "bold"))
+            _bullets(ties, console)
+        console.print()
+    number = 0
     for one in ran:
-        console.print(Rule(Text(one.demo.title, "bold"), align="left", characters="─"))
-        console.print(Text(one.demo.question, "italic"))
+        number += one.result.chapter is not None
+        title = f"{number}. {one.demo.title}" if story and one.result.chapter is not None else one.demo.title
+        console.print(Rule(Text(title, "bold"), align="left", characters="─"))
+        _show_one(one, console, whole=not story or one.result.chapter is None)
+    if story:
+        console.print(Rule(Text("The end: claims and figures", "bold"), align="left", characters="─"))
+        _show_table(claims(ran), console)
+
+
+def _show_one(one: Ran, console: Console, *, whole: bool) -> None:
+    """Question, chapter, answer and tables; all of them and the limits, or the first and where the others are."""
+    from rich.text import Text
+
+    chapter = one.result.chapter
+    if chapter is not None:
+        console.print(Text(chapter.name, "dim"))
+    console.print(Text(one.demo.question, "italic"))
+    console.print()
+    if chapter is not None:
+        show_before(one, chapter, console)
         console.print()
-        console.print(Text(one.result.answer))
+    console.print(Text(one.result.answer))
+    console.print()
+    for table in one.result.tables if whole else one.result.tables[:1]:
+        _show_table(table, console)
+    if chapter is not None:
+        show_after(one, chapter, console)
+    if whole and one.result.limits:
+        console.print(Text("What this does not show", "bold"))
+        _bullets(one.result.limits, console)
         console.print()
-        for table in one.result.tables:
-            _show_table(table, console)
-        if one.result.limits:
-            console.print(Text("What this does not show", "bold"))
-            _bullets(one.result.limits, console)
+    if not whole:
+        console.print(Text(f"More tables, and what this does not show: losskit demo {one.demo.name}", "dim"))
         console.print()
 
 

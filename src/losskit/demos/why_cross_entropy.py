@@ -16,6 +16,7 @@ from ..losses.regression import mse_loss
 from . import Cell, Chart, Column, Figure, Mark, Result, Series, Table, Tick, demo, generator, measure
 from .data import digits
 from .watched import watching
+from .why_cross_entropy_told import answer, chapter, chapter_facts, limits
 
 __all__ = ["Plan", "why_cross_entropy"]
 
@@ -233,27 +234,11 @@ def _facts(rows: Sequence[tuple[float, float, float]], sgd: Trained, adam: Train
     return facts
 
 
-def _answer(facts: Mapping[str, float], cap: int) -> str:
-    def needs(loss: str, start: int) -> str:
-        share = facts[f"reached_{loss}_sgd_b{start}"]
-        if share == 1:
-            return f"{facts[f'steps_{loss}_sgd_b{start}']:.0f} steps"
-        return f"gets there in {cap} on {100 * share:.0f} % of the splits" if share else f"does not get there in {cap}"
-
-    ratio = facts["logit_gradient_ce_p0.01"] / facts["logit_gradient_mse_p0.01"]
-    return (
-        f"Cross-entropy: it hears a confident mistake. From a start sure of the wrong class (b = 10) it takes {needs('ce', 10)} of SGD "
-        f"to 90 % test accuracy, squared error {needs('mse', 10)}, each at its best learning rate. From b = 15 cross-entropy takes "
-        f"{needs('ce', 15)}; squared error {needs('mse', 15)}. Where the model gives the truth p = 0.01, cross-entropy's "
-        f"gradient is {ratio:.0f} times as large."
-    )
-
-
 @demo(
     "why-cross-entropy",
     title="Why cross-entropy and not squared error?",
     question="A classifier starts out sure of the wrong class. Which loss gets it out?",
-    order=10,
+    order=20,
 )
 def why_cross_entropy(tick: Tick, plan: Plan = Plan()) -> Result:
     """Steps to 90 % on handwritten digits from ever more confident mistakes, for cross-entropy and squared error."""
@@ -273,10 +258,12 @@ def why_cross_entropy(tick: Tick, plan: Plan = Plan()) -> Result:
     at = torch.tensor(TRUTHS, dtype=torch.float64)
     rows = list(zip(TRUTHS, _pull("cross-entropy", at), _pull("squared error", at), strict=True))
     facts = _facts(rows, sgd, adam)
+    final = {name: trace.accuracy[-1] for name, (_, trace) in sgd.items()}
+    facts |= chapter_facts(final["cross-entropy"], final["squared error"], STARTS)
     columns = [Column("p of the truth", "g"), *(Column(name, ".4f") for name in LOSSES), Column("ratio", ".1f")]
     table = Table("Gradient on the logit of one sigmoid", columns, [[p, ce, mse, ce / mse] for p, ce, mse in rows])
     return Result(
-        answer=_answer(facts, plan.steps),
+        answer=answer(facts, plan.steps),
         method=(
             f"scikit-learn's digits (1797 images of 8 x 8), {len(plan.splits)} random splits into 1000 training, 297 validation and "
             f"500 test rows. Linear softmax in float64, weights 0, bias b on class 0, batches of {BATCH}. Squared error is taken "
@@ -285,16 +272,7 @@ def why_cross_entropy(tick: Tick, plan: Plan = Plan()) -> Result:
         figures=[_curves(sgd), _mistake()],
         tables=[*_tables(sgd, adam, plan.steps), table],
         code=CODE,
-        limits=_limits(facts),
+        limits=limits(facts, SHORT.values()),
         facts=facts,
+        chapter=chapter(facts, len(plan.splits), plan.steps),
     )
-
-
-def _limits(facts: Mapping[str, float]) -> list[str]:
-    final = [f"{100 * facts[f'accuracy_{loss}_sgd_b0']:.1f} %" for loss in SHORT.values()]
-    return [
-        f"From an undecided start (b = 0) both losses learn, and end at {final[0]} (cross-entropy) and {final[1]} (squared error).",
-        "Adam divides a gradient by its own size, so with it squared error does get out of a wrong belief, only later (second table).",
-        "Gradients of the two losses are not in one unit (squared error's is a mean over 10 classes): each has its own learning rate.",
-        "One linear model on small images: nothing here is about calibration or about wrong labels.",
-    ]

@@ -56,11 +56,17 @@ def _root(one: Finding, causes: Sequence[Finding]) -> Finding:
 
 
 def _explained(effect: Finding, cause: Finding) -> bool:
-    """Whether the cause explains it, and is not later."""
+    """Whether the cause explains it, and is not later; what is only worth knowing hides no alarm."""
+    if _own(cause) == SEVERITIES[-1] != _own(effect):
+        return False
     if not cause.rule.explains_code(effect.code) or cause.code == effect.code:
         return False
     late, early = effect.hit.step, cause.hit.step
     return late is None or early is None or early <= late
+
+
+def _own(one: Finding) -> str:
+    return one.hit.severity or one.rule.severity
 
 
 def _order(one: Finding) -> tuple[int, float, float, str]:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -21,6 +22,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 SECTIONS = ("Cause", "Rule", "Silent when", "Fix", "Confirm", "Reference", "Example")
 _HEADING = re.compile(rf"^\s*({'|'.join(SECTIONS)}):[ \t]*", re.MULTILINE)
 _CODE = re.compile(r"D[1-9]\d\d")
+ALERT = 100  # letters of a fix in an alert, a line or so: the report has all of it, once
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,13 @@ class Finding:
     def confirm(self) -> str:
         """How to see that this was it."""
         return " ".join(self.rule.sections["Confirm"].split())
+
+    def __str__(self) -> str:
+        """As an alert has it: what is wrong, and the first words of what to change; a report says why, and all of it."""
+        hit = self.hit
+        place = "".join([f", step {hit.step}" if hit.step is not None else "", f", {hit.where}" if hit.where else ""])
+        fix = textwrap.shorten(re.split(r"(?<=\.)\s+(?=[A-Z])", self.fix)[0], ALERT, placeholder=" …")
+        return f"{self.severity} {self.code}{place}: {hit.said}\n  fix: {fix} (losskit show {self.code})"
 
     def as_dict(self) -> dict[str, object]:
         """For JSON: numbers that are not finite become the strings "nan", "inf", "-inf"."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .levels_ask import Known, cards
 
-__all__ = ["NAMES", "card_named", "known_of_facts", "number", "tidy"]
+__all__ = ["ALSO", "NAMES", "card_named", "known_of_facts", "number", "tidy"]
 
 # what a fact is called, and what others call it, the surest first
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -40,6 +40,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 # as formulas have it, of a user and not of a config; the second ones where a loss is named as well: "m" may be a momentum
 _LETTERS = {"num_classes": ("C", "classes"), "vocab_size": ("V",)}
 _OF_A_LOSS = {"batch_size": ("N",), "margin": ("m",), "variance": ("var",)}
+ALSO = tuple(name for names in (*_LETTERS.values(), *_OF_A_LOSS.values()) for name in names)
 _SHORT = {
     "ce": "cross_entropy",
     "nll": "cross_entropy",

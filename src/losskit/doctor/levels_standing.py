@@ -17,6 +17,7 @@ from .evidence.run import Run, Series
 from .finding import Hit, Severity
 from .levels import levels_of_facts
 from .levels_config import number
+from .levels_constant import less_the_targets
 from .levels_words import FOR_THESE
 from .statistics.level import NEAR as NEAR_LEVEL
 from .statistics.level import Standing, stands_at
@@ -87,13 +88,13 @@ def _stuck(evidence: Evidence) -> Stuck | None:
     steps, values = series.steps[kept], series.values[kept]
     if values.numel() < 3 or not math.isfinite(float(values[-1])):
         return None
-    steps, values, times = _thin(steps, values)
-    found = _nearest(values, levels_of_run(run), series.every * times)
+    found, steps, values = _found(run, steps, values, series.every)
     if found is None:
         return None
     level, standing = found
-    # a live run that passes a level in noise as wide as its fall seems to stand there: it is judged once its median is known
-    if evidence.phase == "during" and standing.delta > 1.001 * NEAR_LEVEL * level.value:
+    # a live run that passes a level in noise as wide as its fall seems to stand there: it is judged once its median is known,
+    # or when it has come to its end
+    if evidence.phase == "during" and not run.finished and standing.delta > 1.001 * NEAR_LEVEL * level.value:
         return None
     first = _since(values, level.value, standing)
     start, end = int(steps[first]), int(steps[-1])
@@ -102,6 +103,18 @@ def _stuck(evidence: Evidence) -> Stuck | None:
     share = (end - start) / max(1, end - int(steps[0]))
     error = 3 * 1.2533 * noise(values[-standing.n :]) / math.sqrt(standing.n)
     return Stuck(level, standing, series, _owner(level, evidence), start, end, share, error)
+
+
+def _found(run: Run, steps: Tensor, values: Tensor, every: int) -> tuple[tuple[Level, Standing] | None, Tensor, Tensor]:
+    """The level, with the curve that stands there: the loss, or the loss less what its targets make of it."""
+    short, thinned, times = _thin(steps, values)
+    found = _nearest(thinned, levels_of_run(run), every * times)
+    less = less_the_targets(run, steps, values) if found is None or found[0].kind == "constant" else None
+    if less is not None:
+        others, level, (_, smooth, times) = short, less[0], _thin(steps, less[1])
+        if (sure := _nearest(smooth, [level], every * times)) is not None:
+            return sure, others, smooth
+    return found, short, thinned
 
 
 def _thin(steps: Tensor, values: Tensor) -> tuple[Tensor, Tensor, int]:

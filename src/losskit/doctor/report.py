@@ -27,7 +27,7 @@ class Case:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What was measured besides, for a person: {"loss at the start": 2.31, "expected": "2.303 (ln 10)", ...}."""
     looked_at: tuple[str, ...] = ()
-    """What was tried, in words: "one backward: 12 parameters", "one batch overfitted: 2.31 to 0.04 in 81 steps"."""
+    """What was tried, in words: "one backward: 12 parameters", "32 samples are learned by heart, ..."."""
     left_out: tuple[tuple[str, str], ...] = ()
     """What was not tried, and why."""
     levels: tuple[Level, ...] = ()
@@ -62,11 +62,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """Of a program that fails on errors: 0 fine, 2 an error found, 3 nothing could be read, 4 the doctor's own fault."""
+        """Of a program that fails on errors: 0 fine, 2 an error found, 3 nothing to judge, 4 the doctor's own fault."""
         return self.exit_for("error")
 
     def exit_for(self, fail_on: Severity) -> int:
-        """0 nothing found, 1 warnings (if these fail too), 2 errors, 3 nothing could be read, 4 the doctor's own fault."""
+        """0 nothing found, 1 warnings (if these fail too), 2 errors, 3 nothing to judge, 4 the doctor's own fault."""
         found = {f.severity for f in self.findings}
         if "error" in found:
             return 2

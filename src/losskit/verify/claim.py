@@ -7,9 +7,19 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Answer", "Claim", "Finding", "answer", "text"]
+__all__ = ["Answer", "Claim", "Finding", "MissingError", "NotRun", "answer", "text"]
 
 Answer = float | str
+
+
+class NotRun(str):
+    """Why a claim could not be looked at here: neither passed nor failed."""
+
+    __slots__ = ()
+
+
+class MissingError(Exception):
+    """What a claim needs and this installation has not."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class Claim:
     tolerance: float = 1e-6
     at_most: bool = False
     """The truth is a bound: any number up to it passes."""
+    parity: bool = False
+    """The claim is that we equal torch: to hold is to tie."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +50,28 @@ class Finding:
     torch: Answer | None
 
     @property
+    def outcome(self) -> str:
+        """One of "not run", "failed", "tied" (torch has the truth as well) and "passed"."""
+        if isinstance(self.ours, NotRun):
+            return "not run"
+        if not _meets(self.claim, self.ours):
+            return "failed"
+        tie = self.claim.parity or (self.torch is not None and _meets(self.claim, self.torch))
+        return "tied" if tie else "passed"
+
+    @property
     def passed(self) -> bool:
         """Whether our answer is the truth, within the tolerance."""
-        truth, found = self.claim.truth, self.ours
-        if isinstance(truth, str) or isinstance(found, str):
-            return found == truth
-        if self.claim.at_most:
-            return found <= truth
-        return abs(found - truth) <= self.claim.tolerance * (abs(truth) or 1.0)
+        return self.outcome in ("passed", "tied")
+
+
+def _meets(claim: Claim, found: Answer) -> bool:
+    truth = claim.truth
+    if isinstance(truth, str) or isinstance(found, str):
+        return found == truth
+    if claim.at_most:
+        return found <= truth
+    return abs(found - truth) <= claim.tolerance * (abs(truth) or 1.0)
 
 
 def answer(compute: Callable[[], Answer]) -> Answer:
@@ -54,6 +80,8 @@ def answer(compute: Callable[[], Answer]) -> Answer:
         warnings.simplefilter("ignore")
         try:
             return compute()
+        except MissingError as missing:
+            return NotRun(missing)
         except Exception as problem:  # whatever it is, it is the answer
             return f"raises {type(problem).__name__}"
 

@@ -1,81 +1,77 @@
-"""losskit verify: run every claim, print both columns, say pass or fail with the figure."""
+"""losskit verify: run every claim, print both columns, say pass, tie or fail with the figure."""
 
 from __future__ import annotations
 
 import json as js
-import platform
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-import torch
+from . import (
+    choosing,
+    doctor,
+    embeddings,
+    evaluation,
+    examples,
+    explanation,
+    figures,
+    heads,
+    levels,
+    numerics,
+    parity,
+    ranking,
+)
+from .badge import badge as drawn
+from .claim import Claim, Finding, answer, text
+from .summary import Summary, document, summary
 
-from .. import __version__
-from . import doctor, embeddings, evaluation, heads, levels, numerics, parity, ranking
-from .claim import Finding, answer, text
-
-__all__ = ["findings", "run_verify"]
+__all__ = ["claims", "findings", "run_verify"]
 
 _WIDE = 100  # columns of a terminal that a table fits into
+_SOURCES = (numerics, heads, embeddings, ranking, evaluation, levels, explanation, choosing, doctor, figures, parity)
+_MARK = {"passed": "pass", "tied": "tie", "failed": "FAIL", "not run": "-"}
+_STYLE = {"passed": "green", "tied": "cyan", "failed": "red", "not run": "yellow"}
 
 
-def findings() -> Iterator[Finding]:
+def claims(*, pages: bool = True) -> Iterator[Claim]:
+    """Every claim; ``pages`` are the examples of documents and docstrings, which take longest."""
+    for source in (*_SOURCES, *((examples,) if pages else ())):
+        yield from source.claims()
+
+
+def findings(*, pages: bool = True) -> Iterator[Finding]:
     """Every claim's outcome on this machine, one after the other."""
-    for source in (numerics, heads, embeddings, ranking, evaluation, levels, doctor, parity):
-        for claim in source.claims():
-            yield Finding(claim, answer(claim.ours), None if claim.torch is None else answer(claim.torch))
+    for claim in claims(pages=pages):
+        yield Finding(claim, answer(claim.ours), None if claim.torch is None else answer(claim.torch))
 
 
-def run_verify(*, json: bool) -> int:
-    """Print the table (or JSON) and return 1 if a claim fails."""
+def run_verify(*, json: bool, badge: Path | None = None) -> int:
+    """Print the table (or JSON), write the badge, and return 1 if a claim fails."""
     from rich.console import Console
 
-    err = Console(stderr=True)
-    found: list[Finding] = []
-    with err.status("recomputing") as status:
+    begun, found = time.perf_counter(), list[Finding]()
+    with Console(stderr=True).status("recomputing") as status:
         for finding in findings():
             found.append(finding)
             status.update(f"recomputing: {len(found)} done, at {finding.claim.group}")
+    total = summary(found, time.perf_counter() - begun)
+    if badge is not None:
+        badge.write_text(drawn(total.passed, total.failed, total.not_run), encoding="utf-8")
     if json:
-        print(js.dumps(_document(found), indent=2))
+        print(js.dumps(document(found, total), indent=2, allow_nan=False))
     else:
-        _print(found)
-    return 0 if all(f.passed for f in found) else 1
+        _print(found, total)
+    return 1 if total.failed else 0
 
 
-def _document(found: list[Finding]) -> dict[str, object]:
-    rows = [
-        {
-            "group": f.claim.group,
-            "about": f.claim.about,
-            "truth": f.claim.truth,
-            "losskit": f.ours,
-            "torch": f.torch,
-            "tolerance": f.claim.tolerance,
-            "passed": f.passed,
-        }
-        for f in found
-    ]
-    machine = {
-        "losskit": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
-    return {
-        "version": 1,
-        "on": machine,
-        "passed": sum(f.passed for f in found),
-        "failed": sum(not f.passed for f in found),
-        "claims": rows,
-    }
-
-
-def _print(found: list[Finding]) -> None:
+def _print(found: Sequence[Finding], total: Summary) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     if console.width < _WIDE:  # a table would cut its numbers
-        _print_lines(found)
+        _print_lines(found, total)
         return
     for group in dict.fromkeys(f.claim.group for f in found):
         rows = [f for f in found if f.claim.group == group]
@@ -83,39 +79,37 @@ def _print(found: list[Finding]) -> None:
         table.add_column("", no_wrap=True)
         table.add_column("claim", ratio=1, min_width=34)
         beside = any(f.torch is not None for f in rows)
-        for column in (
-            "truth",
-            "losskit",
-            *(["as typed" if group.startswith("formulas") else "torch"] if beside else []),
-        ):
+        for column in ("truth", "losskit", *([_beside(group)] if beside else [])):
             table.add_column(column, justify="right", overflow="fold")
         for f in rows:
-            mark = "[green]pass[/green]" if f.passed else "[red]FAIL[/red]"
-            table.add_row(
-                mark,
-                f.claim.about,
-                ("at most " if f.claim.at_most else "") + text(f.claim.truth),
-                text(f.ours),
-                *([text(f.torch)] if beside else []),
-            )
+            mark = f"[{_STYLE[f.outcome]}]{_MARK[f.outcome]}[/]"
+            cells = [f.claim.about, _truth(f), text(f.ours), *([text(f.torch)] if beside else [])]
+            table.add_row(mark, *map(escape, cells))
         console.print(table)
         console.print()
-    _print_sum(found)
+    _print_sum(total)
 
 
-def _print_lines(found: list[Finding]) -> None:
+def _print_lines(found: Sequence[Finding], total: Summary) -> None:
     """Two lines a claim, for narrow terminals and files."""
     for group in dict.fromkeys(f.claim.group for f in found):
         print(group)
         for f in (f for f in found if f.claim.group == group):
-            print(f"{'pass' if f.passed else 'FAIL'}  {f.claim.about}")
-            beside = "" if f.torch is None else f", {'as typed' if group.startswith('formulas') else 'torch'} {text(f.torch)}"
-            bound = "at most " if f.claim.at_most else ""
-            print(f"      truth {bound}{text(f.claim.truth)}, losskit {text(f.ours)}{beside}")
+            print(f"{_MARK[f.outcome]:4}  {f.claim.about}")
+            beside = "" if f.torch is None else f", {_beside(group)} {text(f.torch)}"
+            print(f"      truth {_truth(f)}, losskit {text(f.ours)}{beside}")
         print()
-    _print_sum(found)
+    _print_sum(total)
 
 
-def _print_sum(found: list[Finding]) -> None:
-    failed = sum(not f.passed for f in found)
-    print(f"{len(found) - failed} passed, {failed} failed")
+def _truth(finding: Finding) -> str:
+    return ("at most " if finding.claim.at_most else "") + text(finding.claim.truth)
+
+
+def _beside(group: str) -> str:
+    return "as typed" if group.startswith("formulas") else "torch"
+
+
+def _print_sum(total: Summary) -> None:
+    print("tie: torch, or what stands in its column, is right as well; -: not run, it needs what is named there")
+    print(total.line)

@@ -209,6 +209,12 @@ def learning_rate_of_one_in_a_billion() -> Report:
     return before(model, _batch(), CE, torch.optim.SGD(model.parameters(), lr=1e-9))
 
 
+@sick("D218", "D503")
+def learning_rate_of_ten() -> Report:
+    model = mlp()
+    return before(model, _batch(), CE, torch.optim.SGD(model.parameters(), lr=10.0))
+
+
 @sick("D220")
 def loss_with_the_wrong_sign() -> Report:
     model = mlp()

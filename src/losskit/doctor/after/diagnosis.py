@@ -15,6 +15,7 @@ from ...evaluate.page.wording import plural
 from ..evidence import Evidence, Settings
 from ..evidence.run import Run, Series
 from ..examine import examine
+from ..facts import checked_names
 from ..levels import levels_of_facts
 from ..report import Case, Report, sickest_first
 from .logs import LogError, Source, find_runs, read
@@ -45,6 +46,8 @@ def diagnose(
         progress: called with (runs done, runs in all, name of the next)
 
     What cannot be read is a case with a problem, never an exception.
+
+    Raises:     ValueError for a name in ``refs`` that is no fact.
     """
     return Report(sickest_first(list(cases(*paths, refs=refs, events=events, objective=objective, progress=progress))))
 
@@ -57,6 +60,7 @@ def cases(
     progress: Progress | None = None,
 ) -> Iterator[Case]:
     """The cases one after the other, as the runs are found."""
+    checked_names("refs", refs or ())
     sources = _found(paths)
     for done, source in enumerate(sources):
         if progress is not None:
@@ -138,11 +142,20 @@ def _of_series(series: Series, said: str) -> dict[str, Any]:
     if len(finite):
         best = int(finite.values.argmin())
         facts[f"{said} at the start"] = _first(finite.values)
-        facts[f"{said} at the end"] = float(finite.values[-max(1, len(finite) // 20) :].median())
+        facts[f"{said} at the end"] = _end(series, finite)
         facts[f"lowest {said}"] = f"{float(finite.values[best]):.4g} at step {int(finite.steps[best])}"
     if bad:
         facts[f"{said}: not finite"] = bad
     return facts
+
+
+def _end(series: Series, finite: Series) -> float | str:
+    """The median of the last twentieth; where the last point is no number, that, and the last one that was."""
+    last = float(series.values[-1])
+    if math.isfinite(last):
+        return float(finite.values[-max(1, len(finite) // 20) :].median())
+    spelled = "NaN" if math.isnan(last) else str(last)
+    return f"{spelled}; the last finite one is {float(finite.values[-1]):.4g} at step {int(finite.steps[-1])}"
 
 
 def _first(values: torch.Tensor) -> float:
@@ -182,6 +195,7 @@ class Watch:
         objective: Objective = None,
     ) -> None:
         """Arguments as :func:`diagnose`."""
+        checked_names("refs", refs or ())
         self.paths = paths
         self.refs, self.events = refs, events
         self.objective: Objective = objective

@@ -62,7 +62,7 @@ def watch_modules(model: nn.Module) -> Generator[Watched, None, None]:
 
 
 def _numbers(module: nn.Module, inputs: tuple[Any, ...], x: Tensor, channels_first: bool) -> tuple[int, Tensor]:
-    """How many rows, and largest, finite, inputs finite, zeros, dead, saturated as one tensor."""
+    """How many rows, and largest, finite, inputs finite, zeros, dead, saturated, silent as one tensor."""
     units = 1 if x.dim() > 1 and channels_first else x.dim() - 1
     others = [d for d in range(x.dim()) if d != units]
     finite = x.isfinite()
@@ -77,10 +77,11 @@ def _numbers(module: nn.Module, inputs: tuple[Any, ...], x: Tensor, channels_fir
         saturated = ((x <= bounds[0] + margin) | (x >= bounds[1] - margin)).float().mean()
     largest = torch.where(finite, x, 0).abs().max()
     dead = zero.all(dim=others) if others else zero
-    numbers = (largest, finite.all(), whole, zero.float().mean(), dead.float().mean(), saturated)
+    silent = zero.all(dim=units) if x.dim() else zero
+    numbers = (largest, finite.all(), whole, zero.float().mean(), dead.float().mean(), saturated, silent.float().mean())
     return x.numel() // x.shape[units], torch.stack([number.double() for number in numbers])
 
 
 def _module(name: str, kind: str, dtype: str, rows: int, numbers: list[float]) -> Module:
-    largest, finite, inputs_finite, zeros, dead, saturated = numbers
-    return Module(name, kind, dtype, largest, bool(finite), bool(inputs_finite), zeros, dead, saturated, rows)
+    largest, finite, inputs_finite, zeros, dead, saturated, silent = numbers
+    return Module(name, kind, dtype, largest, bool(finite), bool(inputs_finite), zeros, dead, saturated, rows, silent)

@@ -8,22 +8,23 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..evidence.overfit import Attempt, Overfit
+from ..evidence.overfit import Anew, Attempt, Overfit
 from ..step import Step
+from .draws import other_draw
 from .entries import entries, first_samples, loss_of, modes_kept, same_randomness, without_dropout
 from .modes import mixed_modes
 from .optimizers import inner_optimizer
 
-__all__ = ["contradiction", "described", "falls_surely", "overfit_one_batch", "progress"]
+__all__ = ["contradiction", "described", "falls_surely", "overfit_one_batch", "progress", "verdict"]
 
 MOST_STEPS = 200
 MOST_SAMPLES = 32
@@ -32,6 +33,8 @@ _LONG = 20  # steps of half a trial, before its two halves are compared
 _STEADY = 0.9  # share of the steps that go down; of noise half of them do
 _SLOWER = 0.5  # of the fall of the first half: what comes to rest at a level falls far less in the second
 _VISIBLE = 1e-3  # of the start: less may be a drift within float32 and half precision
+Way: TypeAlias = tuple[Callable[[list[Tensor]], Any], str, float]
+"""An optimizer of these parameters, its name, and the norm to clip gradients to (0: not)."""
 _WARM_UP = 100  # steps from a scheduler's first rate to the rate it was made for
 
 
@@ -57,15 +60,29 @@ def overfit_one_batch(
     task = _Task(step, optimizer, few, floor, floor + _WAY * (start - floor), seed)
     adams = [(partial(_Master, rate=rate), name, 0.0) for rate, name in ((1e-3, "Adam 1e-3"), (1e-4, "Adam 1e-4"))]
     adam = task.best(adams, began + budget_s * (0.5 if optimizer else 1))
-    own = None if optimizer is None else _own(task, optimizer, began + budget_s)
+    own, plain = (None, None) if optimizer is None else _own(task, optimizer, began + budget_s)
+    anew = _anew(task, adams[:1], start, began + budget_s) if adam.reached else None
     tried = [one for one in (own, adam) if one is not None]
     late = any(not one.reached and one.steps < MOST_STEPS and math.isfinite(one.losses[-1]) for one in tried)
     numbers = sum(p.numel() for p in task.parameters())
-    return Overfit(samples, start, floor, task.target, own, adam, late, numbers, _labels(few))
+    return Overfit(samples, start, floor, task.target, own, adam, late, numbers, _labels(few), plain, anew)
 
 
-def _own(task: _Task, optimizer: Optimizer, until: float) -> Attempt:
-    """The user's optimizer; with gradients clipped where that alone makes it learn, as loops with recurrent nets do."""
+def _anew(task: _Task, ways: Sequence[Way], start: float, until: float) -> Anew | None:
+    """Trained with new random numbers at every step, where they change the loss and not what the model puts out."""
+    with same_start(task.step, task.optimizer):
+        other = other_draw(task.step, task.batch, task.seed, start)
+    if other is None or time.perf_counter() > until:
+        return None
+    attempt = replace(task, anew=True).best(ways, until)
+    return None if attempt.steps < MOST_STEPS and not attempt.reached else Anew((start, other.loss), attempt, other.constant)
+
+
+def _own(task: _Task, optimizer: Optimizer, until: float) -> tuple[Attempt, Attempt | None]:
+    """The user's optimizer; with gradients clipped where that alone makes it learn, as loops with recurrent nets do.
+
+    Then the trial without is the second one.
+    """
 
     def twin(_parameters: list[Tensor]) -> Optimizer:
         return _twin(optimizer)
@@ -73,9 +90,9 @@ def _own(task: _Task, optimizer: Optimizer, until: float) -> Attempt:
     name = described(optimizer)
     plain = task.best([(twin, name, 0.0)], until)
     if plain.reached or progress(plain.losses, task.floor) > _WAY or time.perf_counter() > until:
-        return plain
+        return plain, None
     clipped = task.best([(twin, f"{name}, gradients clipped to 1", 1.0)], until)
-    return clipped if progress(clipped.losses, task.floor) > 0.5 else plain
+    return (clipped, plain) if progress(clipped.losses, task.floor) > 0.5 else (plain, None)
 
 
 @dataclass(frozen=True)
@@ -86,8 +103,10 @@ class _Task:
     floor: float
     target: float
     seed: int
+    anew: bool = False
+    """Whether each step has random numbers of its own."""
 
-    def best(self, ways: Iterable[tuple[Callable[[list[Tensor]], Any], str, float]], until: float) -> Attempt:
+    def best(self, ways: Iterable[Way], until: float) -> Attempt:
         """The first way that gets anywhere, else the one that got farthest; each in the time that is left."""
         tried: list[Attempt] = []
         for make, name, clip in ways:
@@ -113,7 +132,7 @@ class _Task:
         def loss_with_gradients() -> Tensor:
             for p in parameters:
                 p.grad = None
-            with torch.enable_grad(), same_randomness(self.seed):
+            with torch.enable_grad(), same_randomness(self.seed + self.anew * len(losses)):
                 loss = self.step(self.batch)
             losses.append(float(loss.detach()))
             if math.isfinite(losses[-1]):
@@ -140,6 +159,19 @@ def progress(losses: Sequence[float], floor: float) -> float:
     if not math.isfinite(end) or not math.isfinite(losses[-1]):
         return float("-inf")
     return (start - end) / max(start - floor, 1e-12)
+
+
+def verdict(found: Overfit, tried: Attempt) -> str:
+    """In words: how many samples were learned by heart, which any sound model can, or how far it came."""
+    first, last = tried.losses[0], tried.losses[-1]
+    made = progress(tried.losses, found.floor)
+    if tried.reached:
+        said = "are learned by heart, as they should be"
+    elif tried.steps < MOST_STEPS and math.isfinite(last):
+        said = "are not learned by heart before the time ran out"
+    else:
+        said = f"are learned by heart in part ({made:.0%} of the way)" if made >= _WAY else "are not learned by heart"
+    return f"{found.samples} samples {said}, with {tried.optimizer}: loss {first:.4g} to {last:.4g} in {tried.steps} steps"
 
 
 def falls_surely(losses: Sequence[float]) -> bool:

@@ -28,7 +28,7 @@ from .inner import Inner, watch_inner
 from .keep import Kept
 from .measured import listed, measured, said_by
 from .modes import look_at_modes
-from .overfit import overfit_one_batch
+from .overfit import overfit_one_batch, verdict
 from .precision import look_at_precision
 from .spy import Spy
 from .wiring import look_at_wiring
@@ -191,10 +191,8 @@ class Phases:
             passes=6,
         )
         self.seen["overfit"] = found
-        for one in (found.own, found.adam) if found is not None else ():
-            if one is not None:
-                end = f"{one.losses[0]:.4g} to {one.losses[-1]:.4g} in {one.steps} steps"
-                self.looked_at.append(f"{found.samples if found else 0} samples by heart with {one.optimizer}: {end}")
+        if found is not None:
+            self.looked_at += [verdict(found, one) for one in (found.own, found.adam) if one is not None]
 
     def _floor(self) -> float:
         """What the loss can come to at best, by the floors of its calls; 0 where these are not all of it."""

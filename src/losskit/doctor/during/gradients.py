@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..before.optimizers import inner_optimizer
 from . import clips
+from .order import Order
 
 __all__ = ["Gradients", "total_norm"]
 
@@ -39,6 +40,7 @@ class Gradients:
         self._leaf: RemovableHandle | None = None
         self._fired = self._alive = self._stale = False
         self._steps_at_arming = 0
+        self.order = Order(model)
 
     # ------------------------------------------------------------------ on and off
 
@@ -151,7 +153,8 @@ class Gradients:
         self._stale = left and (self._stale if self._fired else self.steps > self._steps_at_arming)
         self._fired, self._alive = True, bool((grad != 0).any())
 
-    def _before_step(self, *_: Any) -> None:
+    def _before_step(self, _: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> None:
+        self.order.before_step(args, kwargs or {})
         if self._watched is None or not self._fired:
             return
         grad = self._watched.grad
@@ -174,6 +177,7 @@ class Gradients:
 
     def _after_step(self, *_: Any) -> None:
         self.steps += 1
+        self.order.after_step()
         self._clip = self._clipped = None
         if self._fired:
             self._drop_watched()

@@ -180,6 +180,7 @@ class Monitor:
         value = checked_loss(loss, parts or {})
         self.open()
         self._looks.finish(waiting=True)
+        self._trouble.teller.safely("order of the calls", self._gradients.order.asked)
         self._calls += 1
         if batch is not None:
             self.saw(batch)
@@ -192,7 +193,7 @@ class Monitor:
         self._trouble.number(step, self.every)
         total: Tensor | float = self._micro[0] if self.accumulate == 1 else sum(self._micro) / self.accumulate
         self._micro = []
-        return self._measured(step, total, batch, parts or {})
+        return self._measured(step, total, batch, self._rounds.with_target(parts or {}, batch))
 
     def saw(self, batch: Any) -> None:
         """A batch of the step that is going on, for a host that learns of it apart from the loss, or of several before a step."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..evidence.calls import LossCall
 from ..evidence.precision import Module
@@ -16,6 +16,7 @@ from ..evidence.probes import Look
 from ..step import Step, tensors_in
 from . import probes
 from .gradients import Gradients
+from .outputs import outputs_seen, spread_of
 from .spying import LiveSpy, unheard_warnings
 from .weights import Weights
 
@@ -51,6 +52,7 @@ class Looks:
             self.why_not = "the model is sharded over ranks"
         self._pending: dict[str, Any] | None = None
         self._failures = 0
+        self._outputs: list[Tensor] = []
         self._noise: list[tuple[float, float]] = []
         self._spent = self._total = 0.0
         self._clock: tuple[int, float] | None = None
@@ -122,7 +124,7 @@ class Looks:
         first = self.done == 0 and not self.spy.allowed  # else the user's own call was seen, with its graph
         self.gradients.muted = True
         try:
-            with unheard_warnings():
+            with unheard_warnings(), outputs_seen(self.model) as self._outputs:
                 return probes.evaluate(
                     lambda: self.step(batch, self.model),
                     self.model,
@@ -137,7 +139,7 @@ class Looks:
 
     def _look(self, seen: dict[str, Any], *, stepped: bool) -> Look:
         first: tuple[float | None, tuple[Module, ...], tuple[LossCall, ...]] = seen.get("first", (None, (), ()))
-        value, modules, calls = first
+        (value, modules, calls), outputs = first, self._outputs
         batch, after = seen["batch"], None
         if self.done == 0 and not self.spy.allowed:
             self.calls, self.total = calls, value
@@ -161,6 +163,7 @@ class Looks:
             noise_scale=self._noise_scale(),
             batch_size=size,
             supervised=probes.supervised_rows(calls),
+            outputs=spread_of(outputs, batch, calls) if value is not None else (),
         )
 
     def _temperature(self, found: tuple[str, float] | None) -> tuple[str, float, float | None] | None:

@@ -24,6 +24,7 @@ from .curves import Curves
 from .gradients import Gradients
 from .looks import Looks
 from .ring import Row
+from .targets import Targets
 from .teller import Teller
 from .trouble import Trouble
 
@@ -54,7 +55,7 @@ class Rounds:
         ranks = {"world_size": dist.get_world_size()} if dist.is_available() and dist.is_initialized() else {}
         self.name, self.settings, self.facts, self.events = name, settings, {**ranks, **facts}, events
         self.gradients, self.looks, self.trouble, self.teller = gradients, looks, trouble, teller
-        self.curves = Curves()
+        self.curves, self.targets = Curves(), Targets()
         self._calls: tuple[LossCall, ...] = ()
         self._batch: Batch | None = None
         self._total: float | None = None
@@ -82,6 +83,7 @@ class Rounds:
                 self._batch = None if batch is None else look_at_batch(batch)
             except Exception as problem:  # a batch of a make that is not known
                 self.teller.fault("batch", problem)
+            self.teller.safely("targets", lambda: self.targets.know(calls, total, self._batch))
 
     def add(self, row: Row) -> None:
         """A step's numbers, of all ranks."""
@@ -94,7 +96,7 @@ class Rounds:
         if scale != -1.0:
             self.curves.add("loss scale", "loss_scale", row.step, scale)
         for name, value in zip(self.part_names, parts, strict=True):
-            self.curves.add(f"part: {name}", "metric", row.step, value)
+            self.curves.add(name if name == self.targets.series else f"part: {name}", "metric", row.step, value)
         if row.ranks and not math.isfinite(loss + norm):
             self.bad_ranks = self.bad_ranks or row.ranks
             self.trouble.elsewhere(row.step)
@@ -116,13 +118,18 @@ class Rounds:
                 if not part.requires_grad:
                     self._parts.setdefault(name, []).append(abs(float(part)) / max(abs(float(total)), 1e-30))
 
+    def with_target(self, parts: Mapping[str, Tensor | float], batch: Any) -> Mapping[str, Tensor | float]:
+        """The parts, and what the best constant would have cost this batch."""
+        series = self.targets.series if self.settings.accumulate == 1 else ""
+        return {**parts, series: self.targets.cost(batch)} if series else parts
+
     # ------------------------------------------------------------------ when
 
     def tick(self, step: int) -> None:
         """After each step: ask the rules if it is time."""
         if not self.heard and self.looks.calls:
             self.hear(self.looks.calls, self.looks.total, None)
-        due = self._steps >= self._next or bool(self._calls)
+        due = self._steps >= self._next or bool(self._calls) or self.gradients.order.news()
         if not due and self._steps >= max(FIRST, EARLY * self._last) and self._steps % 10 == 0:
             due = self._worth() and self.curves.rising(20)
         if due:
@@ -194,6 +201,9 @@ class Rounds:
             skipped=trouble.left_out,
             parts_without_grad=tuple((name, sum(shares) / len(shares)) for name, shares in cut.items()),
             first_bad=trouble.first_bad,
+            late=seen.order.late,
+            late_cleared=seen.order.cleared,
+            order_looked=seen.order.looked,
         )
 
     def run(self) -> Run:

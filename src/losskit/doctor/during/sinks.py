@@ -24,15 +24,11 @@ class Writer(Protocol):
 
 
 class Terminal:
-    """Two lines on stderr: what is wrong, and what to change."""
+    """Two lines on stderr: what is wrong, and in a few words what to change; the report says it in full."""
 
     def __call__(self, finding: Finding) -> None:
         """Print it."""
-        hit = finding.hit
-        place = "".join([f", step {hit.step}" if hit.step is not None else "", f", {hit.where}" if hit.where else ""])
-        fix = " ".join(finding.fix.split())
-        # a progress bar may stand in the line
-        sys.stderr.write(f"\n{finding.severity} {finding.code}{place}: {hit.said}\n  fix: {fix}\n")
+        sys.stderr.write(f"\n{finding}\n")  # a progress bar may stand in the line
         sys.stderr.flush()
 
 

@@ -27,6 +27,8 @@ class Module:
     """Share of a tanh's or sigmoid's outputs within 1 % of its bound."""
     rows: int
     """How many values each unit was seen with."""
+    silent: float = 0.0
+    """Share of these in which every unit is zero."""
 
 
 @dataclass(frozen=True)

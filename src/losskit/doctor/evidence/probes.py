@@ -37,6 +37,9 @@ class Look:
     batch_size: int = 0
     supervised: int | None = None
     """Rows that the loss counted."""
+    outputs: tuple[tuple[str, float, float], ...] = ()
+    """For each output of the model, where the loss is written by hand: its name, the mean over features of the standard deviation
+    over rows, and the mean cosine of different rows."""
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,9 @@ class Probes:
     """Parts of the loss that need no gradient, with their share of it."""
     first_bad: tuple[int, str] | None = field(default=None)
     """The first step whose loss or gradient was not finite, and which of them."""
+    late: int = 0
+    """Of the first calls of monitor.step(), those that came after the optimizer's step."""
+    late_cleared: int = 0
+    """Those of them at which the gradients were gone."""
+    order_looked: int = 0
+    """Calls at which this was looked at."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 from ..evidence import Evidence
 from ..evidence.run import Run, Series
 from ..finding import Hit, Severity, finding
-from ..levels_config import tidy
+from ..levels_config import known_of_facts, tidy
 from ..levels_standing import levels_of_run
 from ..levels_start import start_of
+from ..statistics.evaluations import evaluations
 
 __all__ = ["loss_is_a_multiple"]
 
@@ -20,8 +22,11 @@ CLOSE = 0.02  # of a whole number
 MOST = 64  # micro-batches
 FIRST = 3  # points of the log that are its start
 NEARLY = 0.05  # of a factor that is known: the loss falls within the first points, too
-EVALUATIONS = 3  # that must all show the same factor
+EVALUATIONS = 3  # at least; all of a run must show the same factor
 ERRORS = 6.0  # standard errors over the samples of a batch
+TWICE = 1.9  # times chance: k = 2 and some learning within the first points
+QUIET = 0.15  # of the start: sums over means of 64 samples were up to 9 % from the median of their first three
+GUESSES = ("cross_entropy", "binary_cross_entropy_with_logits")  # a fresh model is at chance
 ALIKE = 0.05  # by how much the factors of several evaluations may differ
 
 
@@ -34,11 +39,13 @@ def loss_is_a_multiple(evidence: Evidence) -> Iterator[Hit]:
                  decay and clipping do not).
     Rule:        Error: the number of micro-batches is known to be k >= 2 (accumulate=, or the run's config), and either k calls
                  of one line are added up into the total, or the log begins within 5 % of k times chance. Warning: the training
-                 loss is the same whole multiple k (within 2 %) of the evaluation loss at 3 or more evaluations, the first ones.
-                 Info: k calls of one line are added up, and nobody said what k is. With from_scratch=True also one call of
-                 which the total is k times, and that within 6 standard errors of k times chance: an error where accumulate=k,
-                 else info.
-    Silent when: chance is not known and there is no evaluation; the factor is not a whole number from 2 to 64.
+                 loss (median of up to 5 points) is the same whole multiple k of the evaluation loss at all evaluations, 3 or
+                 more: their median within 2 %, each within 5 %. Info: k calls of one line are added up, and nobody said what k
+                 is; or a log of classes or tokens without 3 evaluations begins at 1.9 to 64 times chance (median of 3 points,
+                 each within 15 % of it). With from_scratch=True also one call of which the total is k times, and that within 6
+                 standard errors of k times chance: an error where accumulate=k, else info.
+    Silent when: chance is not known and there is no evaluation; the factor is not a whole number from 2 to 64; the ratio to the
+                 evaluations changes within the run (as it does where a model overfits, and for dropout).
     Fix:         (loss / accumulate).backward(), or divide the sum over all micro-batches by the tokens of all of them: losskit's
                  normalizer= does it.
     Confirm:     The first logged loss is chance, e.g. 2.3026 and not 9.2103 for 10 classes and k = 4.
@@ -54,7 +61,12 @@ def loss_is_a_multiple(evidence: Evidence) -> Iterator[Hit]:
     if run is None or series is None or evidence.phase == "before":
         return
     accumulate = tidy(run.facts).get("accumulate", evidence.settings.accumulate)
-    yield from _start(run, series, accumulate) if accumulate > 1 else _beside_evaluation(run, series)
+    if accumulate > 1:
+        yield from _start(run, series, accumulate)
+    elif evaluations(run) is not None:
+        yield from _beside_evaluation(run, series)
+    elif evidence.phase == "after":
+        yield from _start_alone(run, series)
 
 
 def _added_up(evidence: Evidence) -> Iterator[Hit]:
@@ -113,26 +125,51 @@ def _start(run: Run, series: Series, accumulate: int) -> Iterator[Hit]:
             return
 
 
+def _start_alone(run: Run, series: Series) -> Iterator[Hit]:
+    """Several times chance from the first point on, with little noise; the log alone cannot tell a sum from large scores."""
+    known, values = known_of_facts(tidy(run.facts)), series.values[:FIRST]
+    if known is None or known.card not in GUESSES or known.candidates or len(series) <= FIRST:
+        return
+    start = _median(values)
+    for level in levels_of_run(run):
+        factor = start / level.value if level.kind == "chance" and level.value > 0 else math.nan
+        if TWICE <= factor <= MOST and float((values / start - 1).abs().max()) <= QUIET:
+            said = (
+                f"{series.name} begins at {start:.4f}, {factor:.2f} times {level.name}: it may add up about {round(factor)} "
+                "micro-batches, samples or losses that were to be averaged; or the scores of the fresh model are too large"
+            )
+            numbers = {"start": start, "chance": level.value, "factor": factor}
+            step = int(series.steps[0])
+            yield Hit(said, numbers, where=series.name, step=step, severity="info", confidence=0.4, level=level.name)
+            return
+
+
 def _beside_evaluation(run: Run, series: Series) -> Iterator[Hit]:
-    other = run.main("eval_loss")
-    if other is None or len(other) < EVALUATIONS or len(series) < EVALUATIONS:
+    found, other = evaluations(run), run.main("eval_loss")
+    if found is None or other is None:
         return
-    series, other = series.finite(), other.finite()
-    place = torch.searchsorted(series.steps.contiguous(), other.steps[:EVALUATIONS].contiguous()).clamp(max=len(series) - 1)
-    if len(other) < EVALUATIONS or not len(series):
+    factors = found.close / found.values
+    whole = _whole(factors)
+    if not whole:
         return
-    factors = series.values[place] / other.values[:EVALUATIONS]
-    factor, whole = _median(factors), round(_median(factors)) if bool(torch.isfinite(factors).all()) else 0
-    if not 2 <= whole <= MOST or abs(factor / whole - 1) > CLOSE or float((factors / whole - 1).abs().max()) > ALIKE:
-        return
+    factor, count = _median(factors), len(factors)
     said = (
-        f"{series.name} is {factor:.2f} times {other.name} at each of the first {EVALUATIONS} evaluations "
-        f"({float(series.values[place[0]]):.4f} beside {float(other.values[0]):.4f}): it adds up {whole} micro-batches or "
-        "processes"
+        f"{series.name} is {factor:.2f} times {other.name} at all {count} evaluations ({float(found.close[0]):.4f} beside "
+        f"{float(found.values[0]):.4f} at the first): it may add up {whole} micro-batches or processes"
     )
-    yield Hit(
-        said, {"factor": factor, "whole": whole}, where=series.name, step=int(other.steps[0]), severity="warning", confidence=0.7
-    )
+    numbers = {"factor": factor, "whole": whole, "evaluations": count}
+    yield Hit(said, numbers, where=series.name, step=int(found.steps[0]), severity="warning", confidence=0.7)
+
+
+def _whole(factors: Tensor) -> int:
+    """The whole number from 2 to 64 that all of them are near; 0 if there is none."""
+    if not factors.numel() or not bool(torch.isfinite(factors).all()):
+        return 0
+    factor = _median(factors)
+    whole = round(factor)
+    if not 2 <= whole <= MOST or abs(factor / whole - 1) > CLOSE or float((factors / whole - 1).abs().max()) > ALIKE:
+        return 0
+    return whole
 
 
 def _median(values: Tensor) -> float:

@@ -24,7 +24,8 @@ _LOG = (
 )
 _REPLAY = (
     "Give the batch: monitor.step(loss, batch=batch), and Monitor(..., loss_fn) or step=: the first bad batch is then run again, "
-    "and the entry, the operation and its line are named."
+    "and the entry, the operation and its line are named. With the indices of the samples in the batch as well, the bad one can "
+    "be found in the data set: batch=(input, target, index), step=lambda model, batch: loss_fn(model(batch[0]), batch[1])."
 )
 
 
@@ -46,7 +47,10 @@ def values_not_finite(evidence: Evidence) -> Iterator[Hit]:
                  evaluation, beside rows without one.
     Fix:         Look at the named entry and drop or repair it where the data set is made: assert
                  torch.isfinite(batch_entry).all() in the collate function; divide by a standard deviation only where it is above
-                 0; replace missing labels by a mask, e.g. losskit.mse_loss(input, target, mask=~target.isnan()).
+                 0; replace missing labels by a mask, e.g. losskit.mse_loss(input, target, mask=~target.isnan()). A sample is
+                 counted within its batch: have the data set return the index too, and give monitor.step(loss, batch=(input,
+                 target, index)) with Monitor(..., step=lambda model, batch: loss_fn(model(batch[0]), batch[1])); then
+                 index[sample] is the row of the data set.
     Confirm:     torch.isfinite(entry).all() is False for the named entry; with that sample left out the same batch has a finite
                  loss.
     Reference:   pytorch/pytorch issue 160016; huggingface/trl issue 6702 (a corrupted run reports a clean loss).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -10,7 +11,9 @@ from ..during.origin_words import overflows
 from ..evidence import Evidence
 from ..evidence.replay import Replay
 from ..evidence.run import Run
-from ..finding import Hit, finding
+from ..finding import Hit, Severity, finding
+from ..levels_standing import levels_of_run
+from ..statistics.blocks import median
 from ..statistics.curve import Curve, curve_of
 from ..statistics.rising import above_its_start, climb, growth_before_end
 
@@ -19,6 +22,15 @@ __all__ = ["divergence"]
 SOON = 200  # points of a live run before which a rise may be noise that lasts long
 LATER = 1000  # and before which it has to be four times the low
 FOURFOLD = 4.0
+SUMS = 1e6  # times what a guess costs: few batches have as many samples or tokens that a loss could be the sum of
+VAST = 1000.0  # times what a guess costs: a sum over a batch may be that large, but it falls while it learns
+LESS = 0.5  # of the start: it falls
+FEW = 10  # points near the start: before them there is hardly a checkpoint
+SMALLER = "Divide the peak learning rate by 3, then by 10; warm up over 1 to 5 % of the run; clip gradients to norm 1. "
+CHECKPOINT = SMALLER + "Start again from the checkpoint before step {step:,}: later weights are spoilt."
+NO_CHECKPOINT = SMALLER + (
+    "Start again from fresh weights, or from a checkpoint older than step {step:,}: the log has no good step to go back to."
+)
 ABOVE = 1.2  # times the level before a growth: less may be noise
 HUGE = 1e15  # what went into an operation: its square is far beyond any data, and float32 ends at 3e38
 
@@ -41,7 +53,9 @@ def divergence(evidence: Evidence) -> Iterator[Hit]:
                  lost, or both are above twice the median of the first five; a warning below 100 % and half of the way. (2)
                  nine of ten points of the last half are above twice the median of the first five, or five times the first.
                  (3) the last 20 points before the first NaN or infinity end at five times their beginning, or the
-                 very last is at 100 times.
+                 very last is at 100 times. (4) in a log, nine of ten points are above a million times chance (or the loss of
+                 the best constant), and the last half is not below half of the first five; info where it is below, or above a
+                 thousand times and not below.
     Silent when: the rise is one jump (a level shift), the low was reached at a learning rate below two thirds of the
                  present one (restarts, one cycle), an event was declared after it, the objective is adversarial (all but 3)
                  or mining (1), the NaN was traced to an entry of the batch or to one operation on numbers of ordinary size
@@ -55,6 +69,13 @@ def divergence(evidence: Evidence) -> Iterator[Hit]:
         torch.optim.SGD(model.parameters(), lr=10.0)   # sick
         torch.optim.SGD(model.parameters(), lr=0.1)    # healthy
     """
+    losses = None if evidence.run is None else evidence.run.main("train_loss")
+    for hit in _found(evidence):
+        at_first = losses is not None and len(losses) > 0 and hit.step == int(losses.steps[0])
+        yield replace(hit, fix=NO_CHECKPOINT.format(step=hit.step)) if at_first and not hit.fix else hit
+
+
+def _found(evidence: Evidence) -> Iterator[Hit]:
     run, objective = evidence.run, evidence.settings.objective
     losses = None if run is None else run.main("train_loss")
     if run is None or losses is None:
@@ -70,7 +91,10 @@ def divergence(evidence: Evidence) -> Iterator[Hit]:
     if curve is None or objective == "adversarial":
         return
     points = len(curve) if evidence.phase == "during" and not run.finished else LATER
-    for hit in _lasting(run, curve, objective is None and points >= SOON, 1.0 if points >= LATER else FOURFOLD):
+    hits = list(_lasting(run, curve, objective is None and points >= SOON, 1.0 if points >= LATER else FOURFOLD))
+    if not hits and evidence.phase == "after" and objective is None:
+        hits = list(_all_along(run, curve))
+    for hit in hits:
         if other is None or (hit.step or 0) > (other.step or 0):
             yield hit
 
@@ -97,7 +121,10 @@ def _lasting(run: Run, curve: Curve, may_climb: bool, times: float) -> Iterator[
     curve = curve.anew(run)
     if high := above_its_start(curve):
         said = f"the loss was {high[0]:.4g} at the start and its median over the last half is {high[1]:.4g}"
-        yield Hit(said, {"start": high[0], "now": high[1], "ratio": high[1] / high[0]}, step=int(curve.steps[0]), confidence=0.9)
+        left = _calm_until(curve, high[0])
+        fix = "" if left is None else CHECKPOINT.format(step=left)
+        numbers = {"start": high[0], "now": high[1], "ratio": high[1] / high[0]}
+        yield Hit(said, numbers, step=int(curve.steps[0]), fix=fix, confidence=0.9)
         return
     settled = curve.settled()
     found = climb(run, settled) if may_climb and len(settled) else None
@@ -106,3 +133,34 @@ def _lasting(run: Run, curve: Curve, may_climb: bool, times: float) -> Iterator[
         said = f"the loss was {found.low:.4g} at step {found.at}, leaves it after step {found.left} and is {found.last:.4g} now"
         sure = found.whole
         yield Hit(said, numbers, step=found.left, severity=None if sure else "warning", confidence=0.9 if sure else 0.7)
+
+
+def _calm_until(curve: Curve, start: float) -> int | None:
+    """The last step of the first half at which the loss was near its start; None if that is over within a few points."""
+    calm = (curve.values[: len(curve) // 2] <= ABOVE * start).nonzero()
+    return int(curve.steps[int(calm[-1])]) if calm.numel() > FEW else None
+
+
+def _all_along(run: Run, curve: Curve) -> Iterator[Hit]:
+    """A log that begins after the explosion: far above what a guess costs, from its first step to its last."""
+    guesses = [level for level in levels_of_run(run) if level.kind in ("chance", "constant") and level.value > 0]
+    highest = max(guesses, key=lambda level: level.value, default=None)
+    if highest is None or curve.start <= 0:
+        return
+    lowest = float(curve.values.kthvalue(max(1, len(curve) // 10)).values)
+    now = median(curve.values[len(curve) // 2 :])
+    falls = now < LESS * curve.start
+    if lowest <= VAST * highest.value or (falls and lowest <= SUMS * highest.value):
+        return
+    surely = not falls and lowest > SUMS * highest.value
+    severity: Severity = "error" if surely else "info"
+    told = "it exploded before the log begins"
+    if not surely:
+        told += ", is a sum over samples or tokens, or is another loss than the facts say"
+    said = (
+        f"the loss is {curve.start:.4g} at the first logged step and {now:.4g} over the last half, {now / highest.value:.2g} "
+        f"times {highest.name}: {told}"
+    )
+    numbers = {"start": curve.start, "now": now, "level": highest.value, "ratio": now / highest.value}
+    step = int(curve.steps[0])
+    yield Hit(said, numbers, step=step, severity=severity, confidence=0.8 if surely else 0.4, level=highest.name)

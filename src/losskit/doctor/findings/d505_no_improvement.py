@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ..evidence import Evidence
 from ..evidence.run import Run
 from ..finding import Hit, finding
+from ..levels_constant import quieter
 from ..statistics.blocks import in_blocks, pairwise
 from ..statistics.curve import Curve, curve_of
 from ..statistics.level import stands_at
@@ -35,7 +36,8 @@ def no_improvement(evidence: Evidence) -> Iterator[Hit]:
     Rule:        After the warm-up, the median difference (Hodges-Lehmann) of the block medians of the last half and of the
                  first 15 % is above -max(2 SE, 1 %) and its lower end above -3 %; the last half is flat; and the first
                  point and the median of the first five are not above the last half by more than 1 % (3 %) and 3 standard
-                 deviations. 40 points, counted from the last declared event; in a live run 500, or 30 % of max_steps and at
+                 deviations. Live, where it is known what the best constant would have cost each batch, that is taken from the
+                 loss first. 40 points, counted from the last declared event; in a live run 500, or 30 % of max_steps and at
                  least 100.
     Silent when: the objective is mining or adversarial (such a loss need not fall), the loss stands at its known floor, the
                  learning rate still warms up, the loss is below 0 somewhere and no loss is known whose levels it could
@@ -51,7 +53,8 @@ def no_improvement(evidence: Evidence) -> Iterator[Hit]:
         optimizer = torch.optim.Adam(old_model.parameters()); model = Net()   # sick
         model = Net(); optimizer = torch.optim.Adam(model.parameters())       # healthy
     """
-    run, curve = evidence.run, curve_of(evidence.run, POINTS)
+    run = quieter(evidence.run)
+    curve = curve_of(run, POINTS)
     if run is None or curve is None or evidence.settings.objective is not None or _ends_in_nan(run):
         return
     if not run.levels and bool((curve.values < 0).any()):  # a policy gradient, or another loss whose height means nothing

@@ -8,16 +8,21 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from ..evidence import Evidence
+from ..evidence.run import Series
 from ..finding import Hit, finding
+from ..levels_constant import constant_of_run
 from ..levels_standing import hit_of, loss_of_run, stuck
+from ..statistics.slope import slope
 
 __all__ = ["one_class_for_everything"]
 
 EVERYTHING = 0.999  # share of the rows for which one class is the highest
 OTHERS = 0.02  # share of rows of other classes: below, one answer for everything is nearly right
+RARE = 0.01  # the same where the cost of the class frequencies is known for each batch, and the loss is held against that
 LOOKS = 3  # in a row
 LASTING = 1000  # steps of looks in a row, over half of all, after which it is an error
 NOTHING = 0.98  # of the entropy of the classes: the least that an error asks for
+LEARNED = 0.01  # of the entropy, within those steps: it learns, if slowly
 FRESH = 100  # steps in which a network may well say one thing
 KNOWS_NOTHING = (
     0.95  # of the entropy of the classes: below, it ranks the rare class well and never says it aloud, which is no collapse
@@ -32,10 +37,12 @@ def one_class_for_everything(evidence: Evidence) -> Iterator[Hit]:
                  largest class has. The gradient of the rare classes is drowned by that of the frequent one, or the input
                  does not reach the output at all.
     Rule:        In a live run: one class is the highest for >= 99.9 % of the rows in the last 3 looks after step 100, other
-                 classes hold >= 2 % of them, and the loss is not below 95 % of H(p); an error if it is the same class over 1000
-                 steps and half of the looks, and the loss not below 98 % of H(p). From the log: the loss stands at H(p)
-                 of the class frequencies that are known (facts or refs: "prior", "entropy"), see
-                 doctor/statistics/level.py.
+                 classes hold >= 2 % of them, and the loss is not below 95 % of H(p). Where one plain cross-entropy is the whole
+                 loss and its labels are in the batch: other classes hold >= 1 % by what their frequencies cost, and the mean
+                 loss is, by two standard errors, not below 95 % of what the class frequencies so far cost the same batches,
+                 and does not fall. An error if it is the same class over 1000 steps and half of the looks, and the loss not
+                 below 98 % of H(p). From the log: the loss stands at H(p) of the class frequencies that are known (facts or
+                 refs: "prior", "entropy"), see doctor/statistics/level.py.
     Silent when: the loss is clearly below H(p): then the model tells rare from frequent, and a threshold of 1/2 hides it.
                  Classes of equal frequency in a log: that is chance.
     Fix:         First see that the input matters: losskit.doctor.check. Then weight the rare classes (weight= or
@@ -65,15 +72,12 @@ def _seen(evidence: Evidence) -> Hit | None:
         return None
     top = [max(range(len(look.predicted)), key=look.predicted.__getitem__) for look in looks]
     shares = [look.predicted[c] for look, c in zip(looks, top, strict=True)]
-    true = _mean([look.true for look in looks])
-    if len(set(top)) > 1 or min(shares) < EVERYTHING or top[0] >= len(true) or 1 - true[top[0]] < OTHERS:
+    true, paired = _mean([look.true for look in looks]), _paired(evidence, looks[0].step)
+    if len(set(top)) > 1 or min(shares) < EVERYTHING or top[0] >= len(true):
         return None
-    entropy = -sum(p * math.log(p) for p in true if p > 0)
-    tail = series.values[series.steps >= looks[0].step]
-    tail = tail[torch.isfinite(tail)]
-    if not tail.numel() or float(tail.median()) < KNOWS_NOTHING * entropy:
+    loss, entropy, knows = paired or _alone(series, looks[0].step, true)
+    if knows or (1 - true[top[0]] < OTHERS if paired is None else entropy < _most_of(RARE, len(true))):
         return None
-    loss = float(tail.median())
     said = (
         f"class {top[0]} is the answer to {min(shares):.1%} of the rows since step {looks[0].step} at least, while "
         f"{1 - true[top[0]]:.1%} are of other classes, and the loss {loss:.4f} is not below that of the class frequencies, "
@@ -88,6 +92,37 @@ def _seen(evidence: Evidence) -> Hit | None:
     }
     lasting = _stands(evidence, top[0]) and loss >= NOTHING * entropy
     return Hit(said, numbers, step=looks[0].step, severity="error" if lasting else None)
+
+
+def _alone(series: Series, since: int, true: Sequence[float]) -> tuple[float, float, bool]:
+    """Median of the loss, entropy of the classes that were looked at, and whether the loss is below it."""
+    entropy = -sum(p * math.log(p) for p in true if p > 0)
+    tail = series.values[series.steps >= since]
+    tail = tail[torch.isfinite(tail)]
+    loss = float(tail.median()) if tail.numel() else -math.inf
+    return loss, entropy, loss < KNOWS_NOTHING * entropy
+
+
+def _paired(evidence: Evidence, since: int) -> tuple[float, float, bool] | None:
+    """Mean of the loss, of the cost of the class frequencies for the same batches, and whether the loss is below that."""
+    run = evidence.run
+    series, cost = (None, None) if run is None else (run.main("train_loss"), constant_of_run(run))
+    if series is None or cost is None or not torch.equal(series.steps, cost.steps):
+        return None
+    there = (series.steps >= since) & torch.isfinite(series.values + cost.values)
+    losses, costs = series.values[there], cost.values[there]
+    if len(losses) < FRESH:
+        return None
+    apart, entropy = losses - costs, float(costs.mean())
+    error = float(apart.std()) / math.sqrt(len(apart))
+    trend = slope(apart)
+    learns = trend.falls and -trend.value * len(apart) > LEARNED * entropy
+    return float(losses.mean()), entropy, learns or float(apart.mean()) - 2 * error < (KNOWS_NOTHING - 1) * entropy
+
+
+def _most_of(rare: float, classes: int) -> float:
+    """The largest entropy of classes one of which has all but so much."""
+    return -rare * math.log(rare / max(1, classes - 1)) - (1 - rare) * math.log(1 - rare)
 
 
 def _stands(evidence: Evidence, one: int) -> bool:

@@ -11,10 +11,13 @@ from ...evaluate.page.html import page
 from ...evaluate.page.wording import count, plural
 from ..finding import Finding
 from ..report import Case, Report
+from .once import Once, Words
 from .pictures import curves
 from .terminal import MANY, spelled, state
 
 __all__ = ["render", "write"]
+
+_HEADS = {"check": "confirm"}
 
 
 def write(report: Report, path: str | Path) -> None:
@@ -27,7 +30,8 @@ def write(report: Report, path: str | Path) -> None:
 
 def render(report: Report) -> str:
     """The report as one string of HTML."""
-    cases = [_case(case, i) for i, case in enumerate(report.cases)]
+    once = Once[tuple[str, str]]()
+    cases = [_case(case, i, once) for i, case in enumerate(report.cases)]
     for one in cases:
         one["listed"] = len(cases) <= MANY or one["severity"] != "healthy"
     charts = {f"{one['anchor']}-{name}": chart for one in cases if one["listed"] for name, chart in one["charts"].items()}
@@ -40,18 +44,18 @@ def render(report: Report) -> str:
     return page(f"{__package__}:doctor.html.j2", charts, found)
 
 
-def _case(case: Case, number: int) -> dict[str, Any]:
-    run = case.run
+def _case(case: Case, number: int, once: Once[tuple[str, str]]) -> dict[str, Any]:
+    run, anchor = case.run, f"case-{number + 1}"
     loud, quiet = _parted(case.findings)
     reading = [] if run is None else _reading(case)
     return {
-        "anchor": f"case-{number + 1}",
+        "anchor": anchor,
         "subject": case.subject,
         "state": state(case),
         "severity": case.severity or ("error" if case.problem else "healthy"),
         "problem": case.problem,
         "cannot": "Cannot be run" if case.phase == "before" else "Cannot be read",
-        "findings": [_finding(one) for one in loud],
+        "findings": [_finding(one, once.of(one, (anchor, case.subject))) for one in loud],
         "notes": [(one.code, one.hit.said) for one in quiet],
         "first": next((one.code for one in loud), ""),
         "said": next((one.hit.said for one in loud), case.problem or ""),
@@ -68,7 +72,7 @@ def _parted(findings: Sequence[Finding]) -> tuple[list[Finding], list[Finding]]:
     return [f for f in findings if f.severity != "info"], [f for f in findings if f.severity == "info"]
 
 
-def _finding(one: Finding) -> dict[str, Any]:
+def _finding(one: Finding, words: Words[tuple[str, str]]) -> dict[str, Any]:
     hit = one.hit
     return {
         "code": one.code,
@@ -77,9 +81,9 @@ def _finding(one: Finding) -> dict[str, Any]:
         "said": hit.said,
         "where": hit.where,
         "step": "" if hit.step is None else f"step {hit.step:,}",
-        "cause": one.cause,
-        "fix": one.fix,
-        "confirm": one.confirm,
+        "words": {_HEADS.get(head, head): said for head, said in words.new.items()},
+        "known": ", ".join(_HEADS.get(head, head) for head in words.known),
+        "at": words.at,
         "reference": " ".join(one.rule.sections["Reference"].split()),
         "numbers": [(name, spelled(value), False) for name, value in hit.numbers.items()],
         "confidence": f"{100 * hit.confidence:.0f}\u00a0%",

@@ -11,6 +11,7 @@ from ...evaluate.page.wording import count, plural, visible
 from ..finding import Finding
 from ..report import Case, Report
 from .braille import draw
+from .once import Once, Words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,10 +53,11 @@ def _lines(report: Report, width: int) -> Iterator[_Line]:
     if len(report.cases) > 1:
         yield from _ranking(report, width)
     sick = [case for case in report.cases if case.findings or case.problem or case.faults]
+    once = Once[str]()
     for i, case in enumerate(sick if len(report.cases) > 1 else report.cases):
         if i or len(report.cases) > 1:
             yield _Line("")
-        yield from _case(case, width)
+        yield from _case(case, width, once)
 
 
 def _ranking(report: Report, width: int) -> Iterator[_Line]:
@@ -86,21 +88,21 @@ def state(case: Case) -> str:
     return ", ".join(plural(n, s) for n, s in counts if n) or well
 
 
-def _case(case: Case, width: int) -> Iterator[_Line]:
+def _case(case: Case, width: int, once: Once[str]) -> Iterator[_Line]:
     yield _Line(_fit(case.subject, width), "bold")
     if case.problem:
         what = "cannot be run" if case.phase == "before" else "cannot be read"
         yield from _wrapped(f"  {what}: ", case.problem, width, _STYLES["error"])
     loud = [f for f in case.findings if f.severity != "info"]
     for one in loud:
-        yield from _finding(one, width)
+        yield from _finding(one, width, once.of(one, case.subject), case.subject)
     if not loud and not case.problem and state(case) == "healthy":
         yield from _wrapped("  healthy: ", _healthy(case), width, "green")
     elif not loud and not case.problem:
         yield _Line(f"  {state(case)}", "bold")
     for one in case.findings:
         if one.severity == "info":
-            yield from _wrapped(f"  note   {one.code}  ", one.hit.said, width, _STYLES["info"])
+            yield from _wrapped(f"  info    {one.code}  ", one.hit.said, width, _STYLES["info"])
     for fault in case.faults:
         yield from _wrapped("  the doctor's own fault: ", f"{fault.where}: {fault.problem}", width, _STYLES["error"])
     yield from _curve(case, width)
@@ -121,15 +123,18 @@ def _healthy(case: Case) -> str:
     return f"nothing found in {plural(len(loss), 'point')} of {visible(loss.name)}, {loss.values[0]:.4g} to {loss.values[-1]:.4g}"
 
 
-def _finding(one: Finding, width: int) -> Iterator[_Line]:
+def _finding(one: Finding, width: int, words: Words[str], subject: str) -> Iterator[_Line]:
     hit = one.hit
     yield from _wrapped(f"  {one.severity:<7} {one.code}  ", hit.said, width, _STYLES[one.severity])
     indent = " " * (10 if width >= 60 else 4)
     place = " · ".join(part for part in (hit.where, "" if hit.step is None else f"step {hit.step:,}") if part)
     if place:
         yield from _wrapped(f"{indent}where  ", place, width, "dim")
-    for head, said in (("why", one.cause), ("fix", one.fix), ("check", one.confirm)):
+    for head, said in words.new.items():
         yield from _wrapped(f"{indent}{head:<5}  ", said, width, "bold")
+    if words.known:
+        place = "above" if words.at == subject else f"for {words.at}"
+        yield from _wrapped(f"{indent}{', '.join(words.known)}  ", f"as {place}", width, "dim")
     for follows in one.consequences:
         yield from _wrapped(f"{indent}hence  ", f"{follows.code} {follows.hit.said}", width, "dim")
 

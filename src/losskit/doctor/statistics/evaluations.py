@@ -28,7 +28,7 @@ class Evaluations:
     later: Tensor
     """That of up to 40 points after it: a loss that falls fast is lower there."""
     close: Tensor
-    """The median of up to 5 points before it: the number for a person, which the longer one is not where the loss falls fast."""
+    """The median of up to 5 points since the evaluation before it, for a person: the longer one lags where it falls fast."""
 
 
 def evaluations(run: Run | None) -> Evaluations | None:
@@ -58,7 +58,8 @@ def _beside(series: Series, losses: Series) -> tuple[Tensor, Tensor, Tensor]:
     reach = max(1, min(NEAR, count // (2 * len(series))))
     before = [median(losses.values[max(0, at - 2 * reach) : max(at, 1)]) for at in places.tolist()]
     after = [median(losses.values[at : at + 2 * reach]) for at in places.tolist()]
-    close = [median(losses.values[max(0, at - CLOSE) : max(at, 1)]) for at in places.tolist()]
+    few = max(1, min(CLOSE, count // len(series)))  # a log of epochs has one point for each, and older ones are another time
+    close = [median(losses.values[max(0, at - few) : max(at, 1)]) for at in places.tolist()]
     return (
         torch.tensor(before, dtype=torch.float64),
         torch.tensor(after, dtype=torch.float64),

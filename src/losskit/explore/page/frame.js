@@ -1,6 +1,6 @@
-// An exhibit: {id, title, claim, controls, view(state) -> html, code(state) -> Python, act?: {name(state, again)}, drag?}.
+// An exhibit: {id, title, claim, controls, view(state) -> html, code(state) -> Python, act?: {name(state, again)}, drag?, after?(state, name moved)}.
 // A control: {name, label, kind: "range" | "choice" | "switch" | "button" | "text", value, low, high, step, scale: "linear" | "log" | "logit",
-//   options: [[value, words]], unit, when(state)}. State is plain values; the address keeps those that differ from the first ones.
+//   options: [[value, words]], unit, when(state), cut(text) -> text, unshared}. State is plain values; the address keeps those that differ from the first ones.
 const EXHIBITS = [];
 const STATES = {};
 const exhibit = (one) => EXHIBITS.push(one);
@@ -39,7 +39,16 @@ function controlOf(one, c) {
   else row.innerHTML = `<button type="button" id="${id}">${escaped(c.label)}</button>`;
   row.addEventListener(c.kind === "button" ? "click" : "input", (event) => changed(one, c, event.target));
   if (c.kind === "range") row.addEventListener("change", () => sync(one, true));
+  if (c.cut) row.addEventListener("paste", (event) => pasted(one, c, event));
   return row;
+}
+// a browser takes a minute to lay out a million lines: what a control cuts is cut before the field has it
+function pasted(one, c, event) {
+  const given = event.clipboardData.getData("text"), kept = c.cut(given);
+  if (kept === given) return;
+  event.preventDefault();
+  event.target.value = kept;
+  changed(one, c, event.target);
 }
 function changed(one, c, input) {
   const state = STATES[one.id];
@@ -47,7 +56,12 @@ function changed(one, c, input) {
   else if (c.kind === "switch") state[c.name] = input.checked;
   else if (c.kind === "range" && input.type === "range") state[c.name] = "scaled" in input.dataset ? valueAt(c, Number(input.value)) : Number(input.value);
   else if (c.kind === "range") state[c.name] = input.value === "" ? state[c.name] : bounded(c, Number(input.value));
-  else state[c.name] = input.value;
+  else {
+    const kept = c.cut ? c.cut(input.value) : input.value;
+    if (kept !== input.value) input.value = kept;
+    state[c.name] = kept;
+  }
+  if (one.after) one.after(state, c.name);
   draw(one, input);
   remember();
 }
@@ -71,7 +85,7 @@ function draw(one, busy = null) {
   const state = STATES[one.id];
   sync(one, false, busy);
   one.element.querySelector(".view").innerHTML = one.view(state);
-  one.element.querySelector("code").textContent = one.code(state).trim();
+  one.element.querySelector(".code code").textContent = one.code(state).trim();
   if (one.drag) one.drag(one.element.querySelector(".view"), state, () => { draw(one); remember(); });
 }
 function built(one, order) {
@@ -88,7 +102,7 @@ function built(one, order) {
   reset.addEventListener("click", () => { STATES[one.id] = firstState(one); draw(one); remember(); });
   form.append(reset);
   form.addEventListener("submit", (event) => event.preventDefault());
-  section.querySelector(".copy").addEventListener("click", () => copied(section.querySelector("code").textContent));
+  section.querySelector(".copy").addEventListener("click", () => copied(section.querySelector(".code code").textContent));
   one.element = section;
   return section;
 }

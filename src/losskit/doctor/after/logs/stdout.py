@@ -40,7 +40,11 @@ _BAR = r"\s#█▉▊▋▌▍▎▏"  # bars are drawn with these, a few more o
 _SPACE = re.compile(f"([{_BAR}]+)")
 _OF_MANY = re.compile(r"(?<![\w./])(\d{1,15})\s?/\s?(\d{1,15})(?![\w./])")
 # a part of every name that is looked for: most lines of a program have none
-_CURVE = re.compile("loss|nll|xent|entropy|objective|ppl|perplex|norm|lr|learning|scale|epoch", re.IGNORECASE)
+_CURVE = re.compile("loss|nll|xent|entropy|objective|ppl|perplex|norm|lr|learning|scale|epoch|tensor\\(", re.IGNORECASE)
+# print(loss): a tensor that has a gradient, of which a long line may be broken before it is said; a step may stand in front
+_PRINTED = re.compile(rf"tensor\((?:{_NUMBER})(?:, (?!grad_fn)[^,()]{{1,40}})*,(?:\s{{0,8}}$| grad_fn=<)")
+_OF_A_LOSS = re.compile(r"tensor\([^()]{1,120}grad_fn=<\w{0,60}(?:Loss|CrossEntropy)")
+_BEFORE = re.compile(r"\W{0,4}(\d{1,15})\W{1,4}tensor\(")
 # a line that begins with "Test set:" is about held-out data, whatever its loss is called
 _HELD_OUT = re.compile(
     r"[^A-Za-z]{0,40}(?:\[[^\]]{0,40}\]\W{0,4})?(val|valid|validation|eval|evaluation|test|dev)\b(?![./\\])", re.IGNORECASE
@@ -158,6 +162,12 @@ def entries_of(line: str) -> list[tuple[str, int, int]]:
         name = _name(match[1])
         if name and held_out and held_out.end() <= match.end(1) and kind_of(name) == "train_loss":
             name = f"{held_out[1].lower()} {name}"
+        if name == "tensor" and _PRINTED.match(line, match.start()):
+            name = "printed loss"  # of its own, as it may stand beside lines of a loss with a name
+            if numbered := _BEFORE.match(line):
+                found.setdefault("step", ("step", *numbered.span(1)))
+        elif name and (kind_of(name), role_of(name)[0]) == ("metric", "curve") and _OF_A_LOSS.match(line, match.start(2) - 7):
+            name = f"{name} loss"
         if name:
             found.setdefault(name, (name, *match.span(2)))
     bare = {name for name in found if bare_kind(name) is not None}

@@ -1,0 +1,137 @@
+"""choose(): from a task or from data to a loss, with the reason, the code and the numbers to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from .advice import TASKS, Advice
+from .columns import Columns, NothingThereError, read_columns
+from .kinds import Decision, decide
+from .profile_rows import rows_facts, rows_warnings
+from .seen import Seen
+from .targets import Target, encode
+
+__all__ = ["choose"]
+
+
+def choose(
+    data: Any = None,
+    *,
+    target: str | int | Sequence[str | int] | None = None,
+    task: str | None = None,
+    group: Any = None,
+    inputs: Any = None,
+    prove: bool = False,
+    seed: int = 0,
+    progress: Callable[..., None] | None = None,
+) -> Advice:
+    r"""Which loss to take, from the task alone or from what the data look like, with code that is filled in from them.
+
+    Nothing is invented: what the data do not decide is in ``questions``, with the default that was taken, and where there is
+    nothing to learn ``first`` is None and ``refusal`` says why.
+
+    Args:
+        data: the target itself (array, tensor, list, Series), or a table: a mapping of columns, a frame of pandas or polars, or
+            the path of a file (csv, tsv, parquet, jsonl, npy, npz; text also .gz and .zst). None to go by ``task`` alone.
+        target: the column to be predicted, or several. Pairs and triplets have none.
+        task: one of "binary", "multiclass", "multilabel", "regression", "count", "embedding", "ranking", "language"; by default
+            what the data look like.
+        group: the column of the query, or list, that a row belongs to; beside an array, an array.
+        inputs: the columns that are learned from, by default all others; beside an array, an array (n, features).
+        prove: train a small model with each candidate, cross-validated, and report the task's own metrics.
+        seed: of what is drawn: rows of large tables, folds, starting weights.
+        progress: called by the proof as it goes on.
+    Returns:    an ``Advice``; it prints as text, ``.json()`` and ``.html()`` give it to programs and browsers.
+    Raises:     ValueError for a task or a column that is not there, or data that cannot be read.
+    Example:
+        >>> losskit.choose([3.1, 2.9, 3.3, 2.7] * 20).first.loss
+        'mse_loss'
+        >>> losskit.choose(task="binary").first.start  # ln 2
+        0.6931471805599453
+    """
+    _check_task(data, task)
+    if data is None:
+        assert task is not None
+        return _proved(_advised(Seen(task)), None, prove, seed, progress)
+    try:
+        columns = read_columns(data, target=target, group=group, inputs=inputs)
+    except NothingThereError as empty:
+        return Advice(task, None, refusal=f"{empty}.")
+    advice = _from_columns(columns, task)
+    return _proved(advice, columns, prove, seed, progress)
+
+
+def _check_task(data: Any, task: str | None) -> None:
+    if task is not None and task not in TASKS:
+        near = get_close_matches(task, TASKS, 1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise ValueError(f'"task" is {task!r}, expected one of {", ".join(TASKS)}{hint}')
+    if isinstance(data, str) and data in TASKS:
+        raise ValueError(f'"data" is {data!r}, which is a task: choose(task="{data}")')
+    if data is None and task is None:
+        raise ValueError(f'expected "data", or a "task" of {", ".join(TASKS)}')
+
+
+def _from_columns(columns: Columns, task: str | None) -> Advice:
+    decision = decide(columns)
+    if task is not None:
+        decision = _told(task, decision, columns)
+    facts = tuple(rows_facts(columns))
+    warnings = (*decision.warnings, *rows_warnings(columns, facts))
+    if decision.task is None:
+        return Advice(None, None, facts=facts, warnings=warnings, questions=decision.questions, refusal=decision.refusal)
+    encoded = _target(columns, decision)
+    seen = Seen(decision.task, columns, encoded, decision.shape, facts, warnings, decision.questions, decision.roles)
+    if decision.refusal:
+        return seen.refused(decision.refusal)
+    if encoded is not None and not len(encoded.rows):
+        return seen.refused("No row has a known target: there is nothing to learn.")
+    return _advised(seen)
+
+
+def _told(task: str, found: Decision, columns: Columns) -> Decision:
+    """The user's word counts; what is left of the look of the data is where it found nothing to learn."""
+    if task == found.task:
+        return replace(found, questions=tuple(q for q in found.questions if "as here" not in " ".join(q.answers.values())))
+    if found.refusal and _empty(columns):
+        return Decision(task, refusal=found.refusal)
+    if task == "embedding" and columns.targets:
+        return Decision(task, "labels", warnings=found.warnings)
+    if task == "language":
+        return Decision(task, "text", warnings=found.warnings)
+    if not columns.targets:
+        raise ValueError(f'"task" is "{task}" and "target" is missing: name one of {", ".join(c.name for c in columns.inputs)}')
+    return Decision(task, warnings=() if task == "ranking" else found.warnings)
+
+
+def _empty(columns: Columns) -> bool:
+    """Whether no task could learn: all targets missing."""
+    return any(bool(column.missing.all()) for column in columns.targets)
+
+
+def _target(columns: Columns, decision: Decision) -> Target | None:
+    task, shape = decision.task, decision.shape
+    if task is None or task == "language" or not columns.targets or _empty(columns):
+        return None
+    return encode(columns, "regression" if shape in ("labelled pairs", "graded pairs") else task)
+
+
+def _advised(seen: Seen) -> Advice:
+    advise: Callable[[Seen], Advice] = import_module(f"{__package__}.tasks.{seen.task}").advise
+    return advise(seen)
+
+
+def _proved(advice: Advice, columns: Columns | None, prove: bool, seed: int, progress: Any) -> Advice:
+    if not prove:
+        return advice
+    if columns is None:
+        raise ValueError('"prove" trains on data, and there are none: pass "data" with a target and inputs')
+    if advice.first is None:
+        return advice
+    from .prove import prove as train
+
+    return replace(advice, proof=train(advice, columns, seed=seed, progress=progress))

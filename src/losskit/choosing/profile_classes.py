@@ -1,0 +1,68 @@
+"""What classes look like: how many of each, how imbalanced beyond the luck of the draw."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["FEW_POSITIVES", "Balance", "balance_of", "share_interval"]
+
+RATIO = 12.0  # up to about 1:10 the plain loss needs no help
+SURE = 5.0  # and beyond it when sampling alone leaves at least this
+FEW_POSITIVES = 50  # of 50 positives, a recall has a standard error of 7 %
+Z = 2.576  # 99 %
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Counts of the classes that occur."""
+
+    counts: tuple[float, ...]
+    rare: int
+    """Which class occurs least; classes that never occur are left out."""
+    common: int
+    ratio: float
+    """Rows of the most common class for one of the rarest."""
+    least: float
+    """The ratio that 99 % intervals of the two shares leave."""
+
+    @property
+    def imbalanced(self) -> bool:
+        """More than 1:10, and not by the luck of few rows."""
+        return self.ratio > RATIO and self.least > SURE
+
+    @property
+    def said(self) -> str:
+        """The ratio as a person writes it: "1 to 1,000"."""
+        return f"1 to {self.ratio:,.0f}" if self.ratio >= 100 else f"1 to {self.ratio:.3g}"
+
+    @property
+    def fewest(self) -> float:
+        """Rows of the rarest class."""
+        return self.counts[self.rare]
+
+
+def balance_of(counts: Tensor) -> Balance:
+    """The balance of counts (C,), of which at least one is above 0; soft labels count by their probability."""
+    there = counts.double()
+    n = float(there.sum())
+    least = torch.where(there > 0, there, math.inf)
+    rare, common = int(least.argmin()), int(there.argmax())
+    # the rarest of many classes is rare by luck as well: an interval for all of them (Bonferroni)
+    classes = int((there > 0).sum())
+    z = Z if classes <= 2 else math.sqrt(Z**2 + 2 * math.log(classes / 2))
+    high = share_interval(float(there[rare]), n, z)[1]
+    low = share_interval(float(there[common]), n, z)[0]
+    ratio = float(there[common] / there[rare])
+    return Balance(tuple(there.tolist()), rare, common, ratio, min(ratio, low / high))
+
+
+def share_interval(count: float, total: float, z: float = Z) -> tuple[float, float]:
+    """Wilson's interval of a share."""
+    p = count / total
+    middle = (p + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,98 @@
+"""What rows look like beside their target: missing, duplicates, a target that stands among the inputs, running numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .advice import Fact
+from .columns import Column, Columns
+
+__all__ = ["answers_itself", "is_running_number", "rows_facts", "rows_warnings"]
+
+SAME = 1e-9  # a correlation this near to 1 is the same column in another unit
+OFTEN = 0.05  # a share of duplicates that a test set would notice
+
+
+def rows_facts(columns: Columns) -> list[Fact]:
+    """Rows, missing targets, duplicates."""
+    facts = [Fact("rows", columns.rows, f"{columns.rows:,} rows")]
+    for column in columns.targets:
+        gone = int(column.missing.sum())
+        if gone:
+            facts.append(Fact("missing", gone / columns.rows, f'"{column.name}" is missing in {gone:,} of {columns.rows:,} rows'))
+        if column.kind in ("number", "vector") and (infinite := int(column.values.isinf().sum())):
+            facts.append(Fact("infinite", infinite, f'"{column.name}" is infinite {infinite:,} times: taken as missing'))
+        if column.stored == "str" and column.kind == "number":
+            facts.append(Fact("written as text", column.name, f'"{column.name}" holds numbers written as text: read as numbers'))
+    repeated = _duplicates(columns)
+    if repeated:
+        facts.append(Fact("duplicates", repeated / columns.rows, f"{repeated:,} rows are the same as an earlier one"))
+    return facts
+
+
+def rows_warnings(columns: Columns, facts: Sequence[Fact]) -> list[str]:
+    """What is wrong with rows or inputs, whatever the loss."""
+    found: list[str] = []
+    for column in columns.inputs if columns.targets else ():
+        if any(answers_itself(column, target) for target in columns.targets):
+            found.append(f'Input "{column.name}" is the target itself, or tells it exactly: leave it out of the inputs.')
+        elif is_running_number(column):
+            found.append(f'Input "{column.name}" counts the rows, like an id: leave it out of the inputs.')
+    repeated = round(columns.rows * next((float(f.value) for f in facts if f.name == "duplicates"), 0.0))
+    if repeated > OFTEN * columns.rows:
+        found.append(f"{repeated:,} of {columns.rows:,} rows repeat an earlier one: a random test set shares rows with training.")
+    missing = max((float(c.missing.double().mean()) for c in columns.targets), default=0.0)
+    if 0.005 <= missing < 1:
+        found.append(f"{missing:.0%} of the targets are missing: these rows are left out.")
+    return found
+
+
+def is_running_number(column: Column) -> bool:
+    """Whether a column counts its rows: whole numbers in equal steps, each once."""
+    if column.kind not in ("number", "date") or len(column) < 10 or bool(column.missing.any()):
+        return False
+    steps = column.values.diff()
+    return column.kind == "number" and column.stored != "float" and bool((steps == steps[0]).all()) and float(steps[0]) != 0
+
+
+def answers_itself(column: Column, target: Column) -> bool:
+    """Whether an input is the target under another name, in another unit, or with other names for its classes."""
+    both = ~(column.missing | target.missing)
+    if "list" in (column.kind, target.kind) or "vector" in (column.kind, target.kind) or int(both.sum()) < 3:
+        return False
+    a, b = column.values[both].double(), target.values[both].double()
+    if "text" not in (column.kind, target.kind) and _correlation(a, b) > 1 - SAME:
+        return True
+    if len(torch.unique(b[:1000])) > 500:  # no classes, and counting them takes a sort
+        return False
+    # another name for each class: as many pairs as classes. Values that are all different always are.
+    classes = len(torch.unique(b))
+    if not 2 <= classes <= max(2, len(b) // 3) or len(torch.unique(a)) != classes:
+        return False
+    return len(torch.unique(torch.stack([a, b]), dim=1)[0]) == classes
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    good = a.isfinite() & b.isfinite()
+    a, b = a[good] - a[good].mean(), b[good] - b[good].mean()
+    scale = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
+    return abs(float((a * b).sum())) / scale if len(a) and scale > 0 else 0.0
+
+
+def _duplicates(columns: Columns) -> int:
+    """Rows that repeat an earlier one in every column, by a random projection of each; 0 without inputs."""
+    generator = torch.Generator().manual_seed(0)
+    total = torch.zeros(columns.rows, dtype=torch.float64)
+    parts = [*columns.inputs, *columns.targets, *([columns.group] if columns.group else [])]
+    if not columns.inputs or any(column.kind == "list" for column in parts):
+        return 0
+    for column in parts:
+        wide = torch.nan_to_num(column.values.double().reshape(columns.rows, -1), nan=-12345.678, posinf=1e300, neginf=-1e300)
+        # in units of its own, or a column of large numbers takes the digits of the others
+        wide = wide / wide.abs().amax(0).clamp(min=1e-300)
+        total += wide @ torch.rand(wide.shape[1], generator=generator, dtype=torch.float64).add(0.5)
+    return columns.rows - len(torch.unique(total))

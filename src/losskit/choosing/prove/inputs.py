@@ -1,0 +1,71 @@
+"""Columns to a problem: classes as indices, words one-hot; and inputs standardised with what a fold's training rows know."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from ..columns import Columns
+from ..targets import encode
+from .problem import Problem
+
+__all__ = ["problem_of", "standardised"]
+
+WIDEST = 500  # inputs of a small model
+
+
+def problem_of(columns: Columns, task: str) -> Problem:
+    """What is to be learned, of the rows whose target is known.
+
+    Raises:     ValueError where there are no inputs, or a target that a small model cannot be asked for.
+    """
+    if not columns.targets:
+        raise ValueError(f'a proof for {task} needs "target"; pairs without classes are compared on your own encoder')
+    target = encode(columns, task)
+    values, classes = target.values, len(target.classes)
+    if task == "binary" and not target.soft:
+        values = values.long()
+    elif task in ("multilabel", "multiclass") and values.is_floating_point():
+        values = values.float()
+    elif task not in ("binary", "multiclass", "multilabel", "embedding") and values.ndim > 1:
+        raise ValueError(f'a proof trains for one number, and "target" has {values.shape[1]}: name one of them')
+    if task == "embedding" and values.ndim > 1:
+        raise ValueError('a proof for embeddings needs one class a row in "target"')
+    return Problem(task, _inputs(columns)[target.rows], values, classes, target.groups)
+
+
+def _inputs(columns: Columns) -> Tensor:
+    """(N, D) float32: numbers, NaN where missing, then a column for each word."""
+    features = columns.features()
+    if not features.width:
+        why = "; ".join(f"{name}: {reason}" for name, reason in features.left_out.items())
+        raise ValueError(
+            "a proof trains a small model, and there are no inputs to train on"
+            + (f" ({why})" if why else ': pass a table, or "inputs" beside the target')
+        )
+    if features.width > WIDEST:
+        raise ValueError(f'"inputs" are {features.width:,} numbers a row, a proof takes {WIDEST}: name fewer columns in "inputs"')
+    words = [
+        one_hot(codes + 1, len(levels) + 1)[:, 1:]  # a missing word is a row of zeros
+        for codes, levels in zip(features.categories.unbind(1), features.levels, strict=True)
+    ]
+    return torch.cat([features.numbers.float(), *(w.float() for w in words)], 1)
+
+
+def standardised(inputs: Tensor, train: Tensor, mask: Tensor | None) -> Tensor:
+    """Inputs as the model sees them: missing ones are the median, with an input that says so; then mean 0 and variance 1.
+
+    Median, mean and deviation are those of the training units alone. ``mask`` (U, L) is True where a list has an item.
+    """
+    seen = inputs[train] if mask is None else inputs[train][mask[train]]
+    missing = inputs.isnan()
+    median = seen.nanmedian(0).values.nan_to_num(0)
+    filled = torch.where(missing, median, inputs)
+    wanted = seen.isnan().any(0)  # a column that is never missing needs no indicator
+    wide = torch.cat([filled, missing[..., wanted].to(filled.dtype)], -1)
+    rows = wide[train] if mask is None else wide[train][mask[train]]
+    deviation = rows.std(0, correction=0)
+    scaled = (wide - rows.mean(0)) / torch.where(deviation > 1e-6 * rows.abs().amax(0).clamp(min=1e-30), deviation, 1)
+    # what lies beyond ten deviations is an error of measurement: it must not decide which loss is better
+    return scaled.clamp(-10, 10)

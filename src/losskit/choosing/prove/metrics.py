@@ -1,0 +1,282 @@
+"""What a task is judged by, on rows that were not trained on; and which figure the first choice claims to be good at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...core.card import CATALOGUE
+from ...evaluate.ranked.graded import ndcg
+from ...evaluate.ranked.pairs_in_order import auc
+from ...evaluate.ranked.yes_no import average_precision, mrr
+from ...evaluate.retrieving.relevance import Relevance
+from ...evaluate.retrieving.run import retrieval
+from ..advice import Candidate
+from .heads import Guess
+from .problem import Problem
+
+__all__ = ["Metric", "judged", "metrics", "primary"]
+
+FARTHEST = 50  # robust deviations: twice as far as 1,000 rows of Student's t with 2 degrees of freedom go
+TINY = 1e-12  # of a probability of 0: a log loss of 27.6, not infinity
+_ROBUST = (
+    "l1_loss",
+    "huber_loss",
+    "smooth_l1_loss",
+    "log_cosh_loss",
+    "charbonnier_loss",
+    "laplace_nll_loss",
+    "student_t_nll_loss",
+)
+_BALANCED = ("logit_adjusted_loss", "balanced_softmax_loss", "ldam_loss")
+_BOUNDED = ("cauchy_loss", "geman_mcclure_loss", "welsch_loss", "tukey_loss", "general_robust_loss")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure: what it says, and whether more is better."""
+
+    name: str
+    says: str
+    higher: bool
+    of: Callable[[Guess, Tensor], float | None]
+    """(guess, target) -> the figure; None where it cannot be given"""
+
+
+def metrics(problem: Problem, first: Candidate) -> tuple[Metric, ...]:
+    """The figures of a task; a loss of quantiles is judged by them as well."""
+    made: dict[str, Callable[[], tuple[Metric, ...]]] = {
+        "binary": _binary,
+        "multiclass": _multiclass,
+        "multilabel": _multilabel,
+        "ranking": _ranking,
+        "embedding": _embedding,
+        "count": _count,
+    }
+    if problem.task in made:
+        return made[problem.task]()
+    return (*_pinball(first), *_tweedie(first), *_regression())
+
+
+def primary(problem: Problem, first: Candidate) -> str:
+    """The figure that the first choice claims to be best at: it decides the verdict (Gneiting 2011, JASA 106)."""
+    name = first.loss
+    if problem.task in ("binary", "multiclass"):
+        if name in _BALANCED or first.options.get("weight") is not None or first.options.get("pos_weight") is not None:
+            return "balanced accuracy"
+        if name.startswith(("auc_", "aucm_", "pairwise_")):
+            return "AUC"
+        return "average precision" if problem.task == "binary" and "focal" in name else "log loss"
+    if problem.task == "regression":
+        named = {"quantile_loss": "pinball loss", "multi_quantile_loss": "pinball loss", "gamma_deviance_loss": "deviance"}
+        named |= {"tweedie_deviance_loss": "deviance", "poisson_deviance_loss": "deviance"}
+        if name in _BOUNDED or (name in _ROBUST and _unsettled(problem.target)):
+            return "median AE"
+        return named.get(name) or ("MAE" if name in _ROBUST else "RMSE")
+    return {"multilabel": "log loss", "count": "deviance", "ranking": "NDCG@10", "embedding": "recall@1"}[problem.task]
+
+
+def _unsettled(target: Tensor) -> bool:
+    """Whether a mean of absolute errors would be that of a few rows: under Cauchy noise it never settles."""
+    off = (target - target.median()).abs()
+    return float(off.max()) > FARTHEST * 1.4826 * float(off.median())
+
+
+def judged(found: tuple[Metric, ...], guess: Guess, target: Tensor) -> dict[str, float]:
+    """Every figure that can be given."""
+    values = {one.name: one.of(guess, target) for one in found}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _binary() -> tuple[Metric, ...]:
+    def hard(y: Tensor) -> Tensor:
+        return (y > 0.5).float()
+
+    def logs(guess: Guess, y: Tensor) -> float | None:
+        if guess.share is None:
+            return None
+        p = guess.share.double().clamp(TINY, 1 - TINY)
+        return float(-(y * p.log() + (1 - y) * (-p).log1p()).mean())
+
+    def balance(guess: Guess, y: Tensor) -> float | None:
+        return None if guess.share is None else _recall((guess.share > 0.5).long(), hard(y).long())
+
+    return (
+        Metric("log loss", "minus the log of the probability given to what came; lower is better", False, logs),
+        Metric(
+            "average precision",
+            "how pure the top of the list is, whatever the threshold; higher is better",
+            True,
+            lambda g, y: float(average_precision(g.score.double(), hard(y))),
+        ),
+        Metric(
+            "AUC",
+            "the share of pairs of a positive and a negative in order; higher is better",
+            True,
+            lambda g, y: float(auc(g.score.double(), hard(y))),
+        ),
+        Metric("balanced accuracy", "the mean recall of the classes at a threshold of 0.5; higher is better", True, balance),
+    )
+
+
+def _multiclass() -> tuple[Metric, ...]:
+    def hard(y: Tensor) -> Tensor:
+        return y.argmax(1) if y.ndim == 2 else y.long()
+
+    def logs(guess: Guess, y: Tensor) -> float | None:
+        if guess.share is None:
+            return None
+        logp = guess.share.double().clamp(min=TINY).log()
+        own = (logp * y).sum(1) if y.ndim == 2 else logp.gather(1, y.long()[:, None])[:, 0]
+        return float(-own.mean())
+
+    return (
+        Metric("log loss", "minus the log of the probability given to the right class; lower is better", False, logs),
+        Metric(
+            "accuracy",
+            "the share of rows whose likeliest class is right; higher is better",
+            True,
+            lambda g, y: float((g.score.argmax(1) == hard(y)).double().mean()),
+        ),
+        Metric(
+            "balanced accuracy",
+            "the mean recall of the classes; higher is better",
+            True,
+            lambda g, y: _recall(g.score.argmax(1), hard(y)),
+        ),
+    )
+
+
+def _recall(said: Tensor, y: Tensor) -> float:
+    """The mean over the classes that occur of the share that was found."""
+    return float(torch.stack([(said[y == c] == c).double().mean() for c in y.unique()]).mean())
+
+
+def _multilabel() -> tuple[Metric, ...]:
+    def logs(guess: Guess, y: Tensor) -> float | None:
+        if guess.share is None:
+            return None
+        p = guess.share.double().clamp(TINY, 1 - TINY)
+        return float(-(y * p.log() + (1 - y) * (-p).log1p()).mean())
+
+    def precise(guess: Guess, y: Tensor) -> float | None:
+        there = ((y > 0.5).any(0) & (y < 0.5).any(0)).nonzero().flatten()
+        return float(average_precision(guess.score.double().T[there], y.T[there])) if len(there) else None
+
+    def balance(guess: Guess, y: Tensor) -> float | None:
+        if guess.share is None:
+            return None
+        said = (guess.share > 0.5).long()
+        return float(torch.tensor([_recall(said[:, i], y[:, i].long()) for i in range(y.shape[1])]).mean())
+
+    return (
+        Metric("log loss", "of each label, the mean over labels; lower is better", False, logs),
+        Metric("mean average precision", "how pure the top of each label's list is; higher is better", True, precise),
+        Metric("balanced accuracy", "the mean recall of yes and no at a threshold of 0.5; higher is better", True, balance),
+    )
+
+
+def _regression() -> tuple[Metric, ...]:
+    def error(g: Guess, y: Tensor) -> Tensor:
+        return g.score.double() - y.double()
+
+    return (
+        Metric(
+            "RMSE",
+            "the root of the mean squared error: large errors count most; lower is better",
+            False,
+            lambda g, y: float(error(g, y).square().mean().sqrt()),
+        ),
+        Metric("MAE", "the mean absolute error; lower is better", False, lambda g, y: float(error(g, y).abs().mean())),
+        Metric(
+            "median AE",
+            "half of the errors are below it; lower is better",
+            False,
+            lambda g, y: float(error(g, y).abs().quantile(0.5)),
+        ),
+    )
+
+
+def _pinball(first: Candidate) -> tuple[Metric, ...]:
+    if first.loss not in ("quantile_loss", "multi_quantile_loss"):
+        return ()
+    levels: Any = first.options.get("quantiles", first.options.get("quantile", 0.5))
+    at = torch.as_tensor(levels, dtype=torch.float64).reshape(1, -1)
+
+    def loss(guess: Guess, y: Tensor) -> float:
+        said = guess.score[:, None] if guess.spread is None else guess.spread
+        error = y.double()[:, None] - said.double()
+        return float(torch.maximum(at * error, (at - 1) * error).mean())
+
+    named = ", ".join(f"{q:g}" for q in at.flatten().tolist())
+    return (Metric("pinball loss", f"the cost of being above or below, for the quantile {named}; lower is better", False, loss),)
+
+
+def _tweedie(first: Candidate) -> tuple[Metric, ...]:
+    powers = {"poisson_deviance_loss": 1.0, "gamma_deviance_loss": 2.0, "tweedie_deviance_loss": 1.5}
+    if first.loss not in powers:
+        return ()
+    power = float(first.options.get("power", powers[first.loss]))
+    return (_deviance(first.loss, {"power": power} if first.loss == "tweedie_deviance_loss" else {}),)
+
+
+def _deviance(loss: str, given: dict[str, float]) -> Metric:
+    """The deviance of a predicted mean; what is predicted below a thousandth of the mean counts as that."""
+
+    def of(guess: Guess, y: Tensor) -> float:
+        least = max(1e-3 * float(y.double().mean()), 1e-9)
+        return float(CATALOGUE[loss].function(guess.score.double().clamp(min=least).log(), y.double(), **given))
+
+    family = loss.removesuffix("_deviance_loss").capitalize()
+    said = f"the {family} deviance; what is predicted below 1/1000 of the mean counts as that; lower is better"
+    return Metric("deviance", said, False, of)
+
+
+def _count() -> tuple[Metric, ...]:
+    return (_deviance("poisson_deviance_loss", {}), *_regression()[:2])
+
+
+def _ranking() -> tuple[Metric, ...]:
+    def masked(y: Tensor) -> Tensor:
+        return y[..., 1] > 0
+
+    return (
+        Metric(
+            "NDCG@10",
+            "the gain of the first ten items over the best possible; higher is better",
+            True,
+            lambda g, y: float(ndcg(g.score.double(), y[..., 0].double(), k=10, mask=masked(y))),
+        ),
+        Metric(
+            "NDCG",
+            "the same for the whole list; higher is better",
+            True,
+            lambda g, y: float(ndcg(g.score.double(), y[..., 0].double(), mask=masked(y))),
+        ),
+        Metric(
+            "MRR",
+            "one over the place of the first relevant item; higher is better",
+            True,
+            lambda g, y: float(mrr(g.score.double(), y[..., 0].double(), mask=masked(y))),
+        ),
+    )
+
+
+def _embedding() -> tuple[Metric, ...]:
+    def found(name: str) -> Callable[[Guess, Tensor], float]:
+        def of(guess: Guess, y: Tensor) -> float:
+            report = retrieval(guess.score.double(), guess.score.double(), Relevance.labels(y, y), k=(1,), exclude_self=True)
+            return report[name]
+
+        return of
+
+    return (
+        Metric(
+            "recall@1", "the share of rows whose nearest other row has their class; higher is better", True, found("hit_rate@1")
+        ),
+        Metric("MAP@R", "the mean average precision among as many rows as are right; higher is better", True, found("map@r")),
+    )

@@ -1,0 +1,112 @@
+"""Several labels a row, or none: a yes or no for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from ...core.card import reference
+from ..advice import Advice, Candidate, Fact, Question
+from ..candidates import INLINE, candidate, rounded
+from ..profile_classes import FEW_POSITIVES
+from ..seen import Seen
+
+__all__ = ["advise"]
+
+RARE = 1 / 11  # 1 to 10, as for two classes
+
+
+def advise(seen: Seen) -> Advice:
+    """Binary cross-entropy for each label; never a softmax over labels."""
+    if seen.target is None:
+        first = candidate("binary_cross_entropy_with_logits", "A yes or no for each label.", shapes=_shapes("L"), facts={})
+        return seen.advice(first, [_asymmetric("Where nearly all labels are a no.")], [_softmax("")])
+    values = seen.target.values
+    rows, labels = values.shape
+    share = values.mean(0)
+    varied = (values.amin(0) < values.amax(0)).sum()
+    if not int(varied):
+        return seen.refused(f"None of the {labels} labels differs between the {rows} rows: there is nothing to learn.")
+    each = float(values.sum(1).mean())
+    first = candidate(
+        "binary_cross_entropy_with_logits",
+        f"{labels} labels, {each:.3g} a row on average: each is a question of its own.",
+        shapes=_shapes(labels),
+        facts={},
+    )
+    levels = [reference("binary_cross_entropy_with_logits", prior=p).constant or 0.0 for p in share.tolist()]
+    # labels weigh alike, so the best constant of all is the mean of theirs
+    first = replace(first, constant=sum(levels) / labels)
+    facts = [
+        Fact("labels", labels, f"{labels} labels, {each:.3g} a row on average, {int(values.sum(1).max())} at most"),
+        Fact("rarest label", float(share.min()), f"a label is set in {share.min():.3g} to {share.max():.3g} of the rows"),
+    ]
+    several = float((values.sum(1) > 1).double().mean())
+    none = float((values.sum(1) == 0).double().mean())
+    softmax = _softmax(f"{several:.0%} of the rows have several labels and {none:.0%} have none: a softmax can say neither.")
+    rare = float(share.median()) < RARE
+    alternatives = (
+        [_asymmetric(f"A label is absent {1 - float(share.mean()):.1%} of the time."), _weighted(values)] if rare else []
+    )
+    questions = [_question()] if rare else []
+    return seen.advice(first, alternatives, [softmax], facts, _warnings(values), questions)
+
+
+def _shapes(labels: int | str) -> str:
+    return f"logits and target (N, {labels}): a score and a 0. or 1. for each label"
+
+
+def _warnings(values: Tensor) -> list[str]:
+    found: list[str] = []
+    counts = values.sum(0)
+    if fixed := int((values.amin(0) == values.amax(0)).sum()):
+        found.append(f"{fixed} of {values.shape[1]} labels are the same in every row: nothing is learned of them.")
+    few = int(((counts > 0) & (counts < FEW_POSITIVES)).sum())
+    if few:
+        found.append(
+            f"{few} of {values.shape[1]} labels are set in fewer than {FEW_POSITIVES} rows: numbers about them are noisy."
+        )
+    return found
+
+
+def _weighted(values: Tensor) -> Candidate:
+    yes = values.sum(0)
+    # a label that is never set has no weight to give
+    weight = [rounded(w, 4) for w in ((len(values) - yes) / yes.clamp(min=1)).tolist()]
+    long = len(weight) > INLINE
+    return candidate(
+        "binary_cross_entropy_with_logits",
+        "Each yes counts as much as all the noes of its label together.",
+        shapes=_shapes(len(weight)),
+        options={"pos_weight": weight},
+        computed={"pos_weight": "pos_weight"} if long else {},
+        before=["pos_weight = (1 - target).sum(0) / target.sum(0).clamp(min=1)  # of all of the training data"] if long else [],
+        warning="Probabilities are no longer those of the data.",
+        card="none",
+    )
+
+
+def _asymmetric(reason: str) -> Candidate:
+    return candidate("asymmetric_loss", reason, shapes=_shapes("L"), options={"gamma_neg": 4.0})
+
+
+def _softmax(reason: str) -> Candidate:
+    return candidate(
+        "cross_entropy",
+        reason or "A softmax shares one probability among all labels: two that are right take it from each other.",
+        shapes=_shapes("L"),
+        before=["some = target.sum(-1) > 0"],
+        arguments=["logits[some]", "target[some] / target[some].sum(-1, keepdim=True)"],
+        card="avoid",
+    )
+
+
+def _question() -> Question:
+    return Question(
+        "Are the probabilities of labels used, or is it to find as many of the rare ones as possible?",
+        {
+            "probabilities": "binary_cross_entropy_with_logits as it is",
+            "find rare labels": "asymmetric_loss, or binary_cross_entropy_with_logits with pos_weight",
+        },
+    )

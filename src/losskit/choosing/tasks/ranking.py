@@ -1,0 +1,118 @@
+"""Items of a list in order: search results, recommendations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..advice import Advice, Candidate, Fact, Question
+from ..candidates import candidate
+from ..profile_lists import Lists, lists_of
+from ..seen import Seen
+
+__all__ = ["advise"]
+
+SHAPES = "scores and relevance (T,): the items of all lists, one list after another; offsets (B + 1,): where each list begins"
+LONG = 1000
+CUT = 10
+
+
+def advise(seen: Seen) -> Advice:
+    """Pairs where there are clicks, a softmax over the list where there are grades."""
+    if seen.target is None:
+        return seen.advice(_pairs("", {}), [_softmax("", {}), _lambda("Where NDCG is what is reported.")], [])
+    if seen.target.groups is None:
+        missing = Question(
+            "Which rows belong to one list?",
+            {"a column": 'group="its name"', "all rows are one list": "group of a column that is constant"},
+        )
+        return seen.advice(None, [], [], questions=[missing])
+    if seen.target.values.ndim != 1:
+        return seen.refused("Several numbers a row: a ranking needs one relevance for each item.")
+    lists = lists_of(seen.target.values, seen.target.groups)
+    facts, warnings = _facts(lists), _warnings(lists)
+    if not lists.informative:
+        why = "have one item" if lists.longest == 1 else "have only items of one grade"
+        return seen.refused(f"All {lists.lists:,} lists {why}: there is no order to learn.", facts)
+    return _chosen(seen, lists, facts, warnings)
+
+
+def _chosen(seen: Seen, lists: Lists, facts: list[Fact], warnings: list[str]) -> Advice:
+    same = {"list_size": lists.longest} if lists.shortest == lists.longest else None
+    grades = ", ".join(f"{g:g}" for g in lists.grades[:6])
+    if lists.binary:
+        first = _pairs(f"Two grades, {grades}: what was taken shall score above what was not.", {})
+        others = [_softmax("The list as a whole.", same)] if not lists.negative else []
+        if lists.relevant <= 1:
+            others.append(_first_hit(f"{lists.relevant:g} relevant item a list."))
+        return seen.advice(first, [*others, _lambda("Where NDCG is what is reported.")], [], facts, warnings)
+    if lists.graded and not lists.negative:
+        reason = (
+            f"{len(lists.grades)} grades ({grades}) in lists of {lists.median:g} items, {lists.relevant:g} of them above the "
+            "lowest grade: the top counts."
+        )
+        first = _softmax(reason, same)
+        others = [_lambda(f"{len(lists.grades)} grades, pairs weighed by what they move NDCG."), _pairs("", {})]
+        return seen.advice(first, others, [], facts, warnings)
+    first = _pairs("The order of the values is learned, not their size.", {})
+    question = Question(
+        "Do the differences of the values mean something, or only their order?",
+        {"only the order": "pairwise_logistic_loss, or listmle_loss for all of it", "the differences": "pairwise_mse_loss"},
+    )
+    return seen.advice(first, [_whole("listmle_loss"), _whole("pairwise_mse_loss")], [], facts, warnings, [question])
+
+
+def _facts(lists: Lists) -> list[Fact]:
+    sizes = f"{lists.longest} items" if lists.shortest == lists.longest else f"{lists.shortest} to {lists.longest} items"
+    sizes += f", median {lists.median:g}" if lists.shortest < lists.longest else ""
+    some = ", ".join(f"{g:g}" for g in lists.grades[:6]) + (", ..." if len(lists.grades) > 6 else "")
+    number = len(lists.grades) if len(lists.grades) < 21 else "more than 20"
+    return [
+        Fact("lists", lists.lists, f"{lists.lists:,} lists of {sizes}"),
+        Fact("grades", len(lists.grades), f"{number} grades: {some}"),
+        Fact(
+            "informative lists",
+            lists.informative / lists.lists,
+            f"{lists.informative:,} of {lists.lists:,} lists have items of different grades",
+        ),
+    ]
+
+
+def _warnings(lists: Lists) -> list[str]:
+    found: list[str] = []
+    silent = lists.lists - lists.informative
+    if silent > 0.1 * lists.lists and lists.informative:
+        found.append(
+            f"{silent:,} of {lists.lists:,} lists have items of one grade only: they teach nothing and count in no metric."
+        )
+    if lists.informative < 50:
+        found.append(f"Only {lists.informative} lists with an order: below about 50 every number is noisy.")
+    if lists.longest > LONG:
+        found.append(f"The longest list has {lists.longest:,} items: a lambda weight goes by pairs there.")
+    return found
+
+
+def _one(loss: str, reason: str, facts: dict[str, Any] | None, **more: Any) -> Candidate:
+    return candidate(loss, reason, shapes=SHAPES, arguments=["scores", "relevance", "offsets=offsets"], facts=facts, **more)
+
+
+def _pairs(reason: str, facts: dict[str, Any]) -> Candidate:
+    return _one("pairwise_logistic_loss", reason, facts)
+
+
+def _softmax(reason: str, facts: dict[str, Any] | None) -> Candidate:
+    return _one("listnet_loss", reason, facts)
+
+
+def _lambda(reason: str) -> Candidate:
+    weight = f"losskit.DeltaNDCG(k={CUT})"
+    made = _one("pairwise_logistic_loss", reason, None, options={"lambda_weight": weight}, names=["lambda_weight"], card="none")
+    return replace(made, warning="The value is no longer comparable with that of other weights: watch NDCG.")
+
+
+def _first_hit(reason: str) -> Candidate:
+    return _one("approx_mrr_loss", reason, None)
+
+
+def _whole(loss: str) -> Candidate:
+    return _one(loss, "", None)

@@ -1,0 +1,135 @@
+"""``losskit choose``: which loss, from a task or from data, and the proof by training. The work is in losskit.choosing."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..choosing.advice import Advice
+
+__all__ = ["VERBS", "add"]
+
+_TASKS = ("binary", "multiclass", "multilabel", "regression", "count", "embedding", "ranking", "language")
+_TYPED = tuple(f'"{name}"' for name in ("target", "group", "inputs", "task"))  # a complaint of these is of what was typed
+_END = """examples:
+  losskit choose --task binary
+  losskit choose houses.csv --target price
+  losskit choose clicks.parquet --target clicked --group query --prove
+  losskit choose labels.npy --json
+
+formats: csv, tsv, parquet, jsonl, npy, npz; text also as .gz or .zst. All columns but target and group are inputs, unless
+--inputs names them. A proof trains two small models with every candidate, those to be avoided too: seconds to a minute.
+
+exit codes:
+  0    advised
+  1    --prove disagrees with the advice
+  2    wrong use; or --prove has nothing to train on
+  3    nothing could be read or learned, or the data do not decide
+  130  interrupted"""
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to a parser's subparsers."""
+    form = argparse.RawDescriptionHelpFormatter
+    choose = verbs.add_parser("choose", help="which loss to take, for a task or for data", epilog=_END, formatter_class=form)
+    choose.add_argument("data", nargs="?", type=Path, metavar="DATA", help="a table, or an array that is the target itself")
+    choose.add_argument("--target", metavar="COL", help="the column to be predicted; several with commas between them")
+    choose.add_argument("--group", metavar="COL", help="the query, or whatever else rows belong together by")
+    choose.add_argument("--task", choices=_TASKS, help="what is learned, if that is known")
+    choose.add_argument("--inputs", metavar="COLS", help="the columns that are learned from, with commas between them")
+    choose.add_argument("--prove", action="store_true", help="train with each candidate, and compare")
+    choose.add_argument("--seed", type=int, default=0, metavar="N", help="of the proof (default: 0)")
+    choose.add_argument("--json", action="store_true", help="print JSON, for a program")
+    choose.add_argument("--html", type=Path, metavar="FILE", help="the advice as a page")
+
+
+def _choose(arguments: argparse.Namespace) -> int:
+    from ..choosing.choose import choose
+    from ..evaluate.text.readers import DataError
+
+    _cards()
+    given: dict[str, Any] = {
+        "target": _columns(arguments.target),
+        "group": arguments.group,
+        "task": arguments.task,
+        "inputs": _columns(arguments.inputs, always=True),
+        "seed": arguments.seed,
+    }
+    try:
+        advice = choose(arguments.data, **given)
+    except DataError as problem:
+        print(f"losskit: {problem}", file=sys.stderr)
+        return 2 if str(problem).startswith(_TYPED) else 3
+    except OSError as problem:
+        print(f"losskit: {problem}", file=sys.stderr)
+        return 3
+    refusal = ""
+    if arguments.prove and advice.first is not None:
+        try:
+            with _progress() as tell:
+                advice = choose(arguments.data, **given, prove=True, progress=tell)
+        except ValueError as refused:  # the advice is good without its proof
+            refusal = str(refused)
+    _told(advice, arguments)
+    if refusal:
+        print(f"losskit: no proof: {refusal}", file=sys.stderr)
+        return 2
+    if advice.first is None:
+        return 3
+    return int(advice.proof is not None and advice.proof.verdict.startswith("disagrees"))
+
+
+def _cards() -> None:
+    """Load every loss: advice is made from their cards."""
+    import losskit
+
+    assert losskit.CATALOGUE
+
+
+def _columns(named: str | None, *, always: bool = False) -> str | list[str] | None:
+    """One column, or several with commas between them."""
+    if named is None:
+        return None
+    several = [name.strip() for name in named.split(",") if name.strip()]
+    return several if always or len(several) > 1 else named
+
+
+def _told(advice: Advice, arguments: argparse.Namespace) -> None:
+    """Write the page that was asked for, and print the advice."""
+    from rich.console import Console
+
+    from ..choosing.printed import show
+
+    if arguments.html is not None:
+        from ..choosing.page.html import write
+
+        write(advice, arguments.html)
+    if arguments.json:
+        print(json.dumps(advice.json(), indent=2, allow_nan=False))
+    else:
+        show(advice, Console(highlight=False))
+    if arguments.html is not None:
+        print(f"report: {arguments.html.resolve()}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _progress() -> Generator[Callable[[int, int, str], None] | None, None, None]:
+    """A line on a terminal's stderr while models are trained; nothing in a pipe."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with console.status("reading the data") as status:
+        yield lambda done, total, name: status.update(f"{done} of {total} models trained  {escape(name)}")
+
+
+VERBS = {"choose": _choose}

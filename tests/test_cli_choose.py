@@ -1,0 +1,149 @@
+"""losskit choose: what is printed and written, how it ends, and what it leaves behind when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from losskit.choosing import choose as choosing
+from losskit.choosing.advice import Proof
+from losskit.choosing.prove import run
+from losskit.cli import main
+
+GUIDE = Path(__file__).parent.parent / "docs" / "guide" / "choose.md"
+
+
+def csv(path: Path, rows: int = 60) -> Path:
+    """A line with a tenth of its targets times 10."""
+    draw = torch.Generator().manual_seed(0)
+    x, noise = torch.randn(rows, 2, generator=draw), torch.randn(rows, generator=draw)
+    wrong = torch.arange(rows) % 10 == 3
+    y = torch.where(wrong, 10, 1) * (100 + 10 * x.sum(1) + noise)
+    lines = [f"{a:.6f},{b:.6f},{c:.4f}" for (a, b), c in zip(x.tolist(), y.tolist(), strict=True)]
+    path.write_text("\n".join(["size,age,price", *lines]) + "\n")
+    return path
+
+
+def command(arguments: Sequence[str], columns: int = 80) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": str(columns), "PYTHONWARNINGS": "error", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "losskit", "choose", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, env=environment, check=False, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("task", "first"),
+    [("binary", "binary_cross_entropy_with_logits"), ("multiclass", "cross_entropy"), ("regression", "mse_loss"),
+     ("multilabel", "binary_cross_entropy_with_logits"), ("embedding", "info_nce_loss")],
+)  # fmt: skip
+def test_a_task_alone_has_its_default(task: str, first: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["choose", "--task", task]) == 0
+    assert capsys.readouterr().out.startswith(f"{task}: take {first}\n")
+
+
+def test_a_table_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["choose", str(csv(tmp_path / "a.csv")), "--target", "price", "--task", "regression", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == "losskit.choose/1"
+    assert found["first"]["loss"] == "l1_loss", "a tenth of the targets slipped"
+    assert found["proof"] is None
+
+
+def test_inputs_and_several_targets_are_named_with_commas(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: dict[str, Any] = {}
+
+    def heard(data: Any, **given: Any) -> Any:
+        seen.update(given, data=data)
+        return real(task="binary")
+
+    real = choosing.choose
+    monkeypatch.setattr(choosing, "choose", heard)
+    path = tmp_path / "a.csv"
+    assert main(["choose", str(path), "--target", "a, b", "--inputs", "x", "--group", "q", "--seed", "3"]) == 0
+    assert seen == {"data": path, "target": ["a", "b"], "inputs": ["x"], "group": "q", "task": None, "seed": 3}
+
+
+def test_a_proof_is_printed_and_its_page_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, page = str(csv(tmp_path / "a.csv")), tmp_path / "a.html"
+    code = main(["choose", path, "--target", "price", "--task", "regression", "--prove", "--html", str(page)])
+    printed = capsys.readouterr()
+    assert code == int("Proof: the training disagrees" in printed.out)
+    assert "MAE" in printed.out
+    assert "l1_loss" in page.read_text()
+    assert printed.err.splitlines()[-1] == f"report: {page.resolve()}"
+
+
+@pytest.mark.parametrize(("word", "code"), [("agrees", 0), ("undecided", 0), ("disagrees", 1)])
+def test_only_a_proof_that_disagrees_fails(word: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = choosing.choose
+
+    def proved(data: Any, *, prove: bool = False, **given: Any) -> Any:
+        advice = real(task="binary")
+        return replace(advice, proof=Proof({}, (), (), f"{word}: so it is", "", 9, 1.0)) if prove else advice
+
+    monkeypatch.setattr(choosing, "choose", proved)
+    assert main(["choose", str(tmp_path / "a.csv"), "--prove"]) == code
+
+
+def test_nothing_to_read_or_to_learn_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["choose", str(tmp_path / "none.csv"), "--target", "y"]) == 3
+    (tmp_path / "same.csv").write_text("x,y\n" + "1,3\n2,3\n" * 20)
+    assert main(["choose", str(tmp_path / "same.csv"), "--target", "y"]) == 3
+    (tmp_path / "empty.csv").write_text("")
+    assert main(["choose", str(tmp_path / "empty.csv"), "--target", "y"]) == 3
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_wrong_use_is_2_and_says_what_was_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["choose", str(csv(tmp_path / "a.csv")), "--target", "prise"]) == 2
+    assert "did you mean price?" in capsys.readouterr().err
+    assert main(["choose"]) == 2
+    assert "task" in capsys.readouterr().err
+
+
+def test_advice_is_printed_where_there_is_nothing_to_prove_it_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "y.csv").write_text("y\n" + "".join(f"{v}\n" for v in torch.randn(50, generator=torch.Generator()).tolist()))
+    assert main(["choose", str(tmp_path / "y.csv"), "--target", "y", "--prove"]) == 2
+    printed = capsys.readouterr()
+    assert "regression: take" in printed.out
+    assert "no proof: a proof trains a small model, and there are no inputs" in printed.err
+
+
+def test_a_pipe_has_no_colours_and_no_progress(tmp_path: Path) -> None:
+    ran = command(["--task", "regression"], columns=60)
+    assert ran.returncode == 0
+    assert "\x1b" not in ran.stdout + ran.stderr
+    assert ran.stderr == ""
+    for line in ran.stdout.splitlines():
+        assert len(line) <= 60 or "losskit." in line, line
+
+
+def test_an_interrupted_proof_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_trained", interrupted)
+    path = csv(tmp_path / "a.csv")
+    assert main(["choose", str(path), "--target", "price", "--prove", "--html", str(tmp_path / "a.html")]) == 130
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "interrupted\n")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_the_guide_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["choose", "--help"])
+    printed = capsys.readouterr().out
+    for option in ("--target", "--group", "--task", "--inputs", "--prove", "--seed", "--json", "--html"):
+        assert option in printed
+        assert option in GUIDE.read_text(), option
