@@ -128,15 +128,17 @@ def as_file(log: Log) -> str:
 # ---------------------------------------------------------------------- cases
 
 
-def cases() -> dict[str, tuple[list[Row], Mapping[str, Any]]]:
+Case = tuple[list[Row], Mapping[str, Any]]
+
+
+def cases() -> dict[str, Case]:
     """Rows and facts, by name."""
-    nan, inf = math.nan, math.inf
+    return {**_standing(), **_moving()}
+
+
+def _standing() -> dict[str, Case]:
+    """Healthy ones, and those that stand at a level."""
     falls = falling(300)
-    rising = [0.5 * math.exp(0.02 * max(0, i - 150)) for i in range(300)]
-    evaluated = {i: 1.0 + 0.004 * abs(i - 100) for i in range(19, 400, 20)}
-    learned = falling(400, 2.3, 0.02, 0.05, 3)
-    norms = [*around(200, 1.0, 0.1, 18), *[1.1**i for i in range(100)]]
-    schedule = [0.1 * max(0.0, 1 - i / 60) for i in range(300)]
     return {
         "healthy": (rows(falls), CLASSES),
         "healthy without facts": (rows(falls, 10), NONE),
@@ -152,9 +154,29 @@ def cases() -> dict[str, tuple[list[Row], Mapping[str, Any]]]:
         "softmax twice": (rows(around(300, math.log(math.e + 9) - 1, 0.01, 8)), CLASSES),
         "creeping to softmax twice": (rows(falling(400, 2.3, 1.465, 0.001, 9, 5.0)), CLASSES),
         "smoothing floor": (rows([*falling(150, 2.3, 0.51, 0.01, 10, 12.0), *around(150, 0.503, 0.004, 11)]), SMOOTH),
+        "ties": (rows([round(v, 1) for v in falls]), CLASSES),
+        "all the same": (rows([1.0] * 100), NONE),
+        "short": (rows(falls[:12]), CLASSES),
+        "one point": (rows([2.3]), CLASSES),
+        "twenty points": (rows(falling(20)), CLASSES),
+        "smoothed softmax twice": (rows(around(300, math.log(math.e + 9) - 0.91, 0.01, 24)), SMOOTH),
+    }  # fmt: skip
+
+
+def _moving() -> dict[str, Case]:
+    """Those that end, jump, climb, and those of which there is little."""
+    nan, inf = math.nan, math.inf
+    falls = falling(300)
+    rising = [0.5 * math.exp(0.02 * max(0, i - 150)) for i in range(300)]
+    evaluated = {i: 1.0 + 0.004 * abs(i - 100) for i in range(19, 400, 20)}
+    learned = falling(400, 2.3, 0.02, 0.05, 3)
+    norms = [*around(200, 1.0, 0.1, 18), *[1.1**i for i in range(100)]]
+    schedule = [0.1 * max(0.0, 1 - i / 60) for i in range(300)]
+    return {
         "nan tail": (rows([*falls[:120], *[nan] * 60]), CLASSES),
         "one nan": (rows([nan if i == 200 else v for i, v in enumerate(falls)]), CLASSES),
         "inf tail": (rows([*falls[:120], *[inf] * 20]), NONE),
+        "inf beside bad gradients": (rows([*falls[:120], *[inf] * 20], grad_norm=[*[1.5] * 120, *[nan] * 20]), NONE),
         "explodes into nan": (rows([*falls[:100], *[0.7 * 1.6**i for i in range(20)], *[nan] * 10]), NONE),
         "explodes": (rows([*falls[:100], *[0.7 * 1.05**i for i in range(200)]]), CLASSES),
         "climbs": (rows([v + r - 0.5 for v, r in zip(falls, rising, strict=True)]), CLASSES),
@@ -179,11 +201,6 @@ def cases() -> dict[str, tuple[list[Row], Mapping[str, Any]]]:
         "a plateau in wide noise": (rows(around(120, math.log(math.e + 9) - 1, 0.3, 22)), CLASSES),
         "spikes as early ones": (rows(with_spikes(falling(600, noise=0.02, seed=23), (52, 200, 201, 350), 1.8)), CLASSES),
         "no gradient is finite": (rows(around(200, 1.7, 0.001, 19), grad_norm=[nan] * 200), NONE),
-        "ties": (rows([round(v, 1) for v in falls]), CLASSES),
-        "all the same": (rows([1.0] * 100), NONE),
-        "short": (rows(falls[:12]), CLASSES),
-        "one point": (rows([2.3]), CLASSES),
-        "twenty points": (rows(falling(20)), CLASSES),
     }  # fmt: skip
 
 

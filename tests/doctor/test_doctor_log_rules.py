@@ -67,6 +67,11 @@ def test_a_loss_that_repeats_beside_a_gradient_of_nan_is_a_hidden_nan() -> None:
     assert found.hit.numbers["lines"] == 29  # the first of them does not repeat anything
 
 
+def test_an_infinite_loss_that_repeats_hides_nothing() -> None:
+    losses = torch.cat([torch.linspace(2, 1, 20), torch.full((30,), math.inf)])
+    assert "D901" not in codes(log_of(losses, curve(torch.cat([torch.ones(20), NAN]), "grad_norm"), reading=HF))
+
+
 def test_the_search_of_a_scaler_for_its_factor_hides_nothing() -> None:
     norms = torch.ones(60)
     norms[[0, 1, 2, 30]] = math.inf

@@ -9,7 +9,7 @@ from .evidence.calls import Level, LossCall
 from .levels_ask import Known, ask
 from .levels_config import known_of_facts, tidy
 from .levels_own import known_of_call
-from .levels_plateaus import plateaus_of_call, sigmoid_twice, softmax_twice
+from .levels_plateaus import plateaus_of_call, sigmoid_twice, twice_level
 from .levels_words import levels_of, sentence
 
 __all__ = ["chance_of_call", "constant_of_call", "levels_of_call", "levels_of_facts"]
@@ -72,9 +72,7 @@ def _plateaus(known: Known) -> list[Level]:
     facts = known.facts
     classes = facts.get("num_classes", 0)
     if known.card == "cross_entropy" and not known.language and classes > 1:
-        value = softmax_twice(classes, facts.get("label_smoothing", 0.0))
-        name = sentence(f"ln(e + {classes - 1}) - 1", value, "every row is right and goes through a softmax twice")
-        return [Level(name, value, "plateau", "D101")]
+        return [twice_level(classes, facts.get("label_smoothing", 0.0))]
     if known.card == "binary_cross_entropy_with_logits" and isinstance(facts.get("prior"), float) and "pos_weight" not in facts:
         value = sigmoid_twice(facts["prior"])
         name = sentence("p ln(1 + 1/e) + (1 - p) ln 2", value, "every answer is right and goes through a sigmoid twice")

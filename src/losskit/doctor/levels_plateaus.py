@@ -10,7 +10,7 @@ from .evidence.calls import Level, LossCall
 from .levels_ask import cards
 from .levels_words import sentence
 
-__all__ = ["plateaus_of_call", "sigmoid_twice", "softmax_twice"]
+__all__ = ["plateaus_of_call", "sigmoid_twice", "softmax_twice", "twice_level"]
 
 SUMS_TO_ONE = 1e-3  # the rows of a float16 softmax do, within this
 
@@ -20,6 +20,13 @@ def softmax_twice(classes: int, label_smoothing: float = 0.0) -> float:
     right = torch.zeros(1, classes)
     right[0, 0] = 1.0
     return float(cards()["cross_entropy"].reference(right, torch.tensor([0]), label_smoothing=label_smoothing))
+
+
+def twice_level(classes: int, label_smoothing: float = 0.0) -> Level:
+    """That value as a level; what is subtracted is the smoothed share of the right class."""
+    value, share = softmax_twice(classes, label_smoothing), 1 - label_smoothing + label_smoothing / classes
+    name = sentence(f"ln(e + {classes - 1}) - {share:.4g}", value, "every row is right and goes through a softmax twice")
+    return Level(name, value, "plateau", "D101")
 
 
 def sigmoid_twice(prior: float) -> float:
@@ -49,13 +56,7 @@ def _of_classes(call: LossCall) -> tuple[Level, ...]:
     if classes < 2 or not comes_from(call, "input", ("Softmax",), SAME_PROBABILITIES) or not _are_probabilities(input, axis):
         return ()
     smoothing = float(call.options.get("label_smoothing", 0.0))
-    value = softmax_twice(classes, smoothing)
-    name = sentence(
-        f"ln(e + {classes - 1}) - {1 - smoothing + smoothing / classes:.4g}",
-        value,
-        "every row is right and goes through a softmax twice",
-    )
-    return (Level(name, value, "plateau", "D101"),)
+    return (twice_level(classes, smoothing),)
 
 
 def _are_probabilities(input: Tensor, axis: int) -> bool:

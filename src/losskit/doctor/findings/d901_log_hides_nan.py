@@ -71,7 +71,8 @@ def _hidden(losses: Series, norms: Series) -> Tensor:
     bad = _bad(losses, norms)
     still = losses.values == 0
     still[1:] |= losses.values[1:] == losses.values[:-1]
-    return torch.nonzero(bad & still).flatten()
+    # an infinite loss is in plain sight, however often it repeats
+    return torch.nonzero(bad & still & torch.isfinite(losses.values)).flatten()
 
 
 def _bad(losses: Series, norms: Series) -> Tensor:

@@ -1,7 +1,7 @@
 // The doctor in the page: those of its rules that curves alone decide, with their sentences. RECORDED.clinic.rules has their texts.
 const Doctor = (() => {
-  const { finite, lower, median, kth, least, most, search, lagged, mad, noise, inBlocks, pairwise, slope, standsAt } = Curves;
-  const { of, main, picked, onlyFinite, curveOf, since, stride, ratesOf, ratesAt, rateRises, steadyFrom, evaluations } = Curves;
+  const { finite, lower, median, least, noise, slope, standsAt } = Curves;
+  const { of, main, picked, onlyFinite, since, steadyFrom } = Curves;
   const { wordsOf, kindOf, placeInKind } = TrainingLog, py = pythonic;
   const RULES = RECORDED.clinic.rules, FIXES = RECORDED.clinic.fixes;
   const hit = (said, more) => ({ said, step: null, severity: null, confidence: 1, fix: "", ...more });
@@ -25,7 +25,7 @@ const Doctor = (() => {
       ? -own * Math.log(own) - (count - 1) * other * Math.log(other) : 0;
     if (floor) add("", floor, `the floor of label smoothing ${py(label_smoothing, ".6g")}`, "floor");
     else found.push({ name: "0: at best", value: 0, kind: "floor", code: "" });
-    if (!vocab_size && count > 1) add(`ln(e + ${count - 1}) - 1`, Math.log(Math.E + count - 1) - own, "every row is right and goes through a softmax twice",
+    if (!vocab_size && count > 1) add(`ln(e + ${count - 1}) - ${py(own, ".4g")}`, Math.log(Math.E + count - 1) - own, "every row is right and goes through a softmax twice",
       "plateau", "D101");
     return found;
   }
@@ -161,7 +161,7 @@ const Doctor = (() => {
     const { values, steps } = losses, beside = Boolean(norms?.values.length), at = new Map(beside ? norms.steps.map((s, k) => [s, norms.values[k]]) : []);
     const bad = steps.map((s) => at.has(s) && !Number.isFinite(at.get(s)));
     let places = [];
-    if (beside) places = bad.map((_, k) => k).filter((k) => bad[k] && (values[k] === 0 || (k > 0 && values[k] === values[k - 1])));
+    if (beside) places = bad.map((_, k) => k).filter((k) => bad[k] && Number.isFinite(values[k]) && (values[k] === 0 || (k > 0 && values[k] === values[k - 1])));
     else if (run.hidesNan) {
       const other = values.findLastIndex((v) => v !== 0);
       if (other < 0 || Math.abs(values[other]) >= 0.01) places = values.map((_, k) => k).slice(other + 1);

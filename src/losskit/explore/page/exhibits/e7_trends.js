@@ -118,7 +118,7 @@ const Trends = (() => {
         { step: curve.steps[0], confidence: 0.9, fix: left === null ? "" : filled(FIXES.checkpoint, left), level: ["start", high[0]] });
       return;
     }
-    const settled = since(curve, stride(curve.steps)), found = curve.values.length >= 0 && settled.values.length ? climb(run, settled) : null;
+    const settled = since(curve, stride(curve.steps)), found = settled.values.length ? climb(run, settled) : null;
     if (found && found.now >= Math.abs(found.low)) {
       yield hit(`the loss was ${py(found.low, ".4g")} at step ${found.at}, leaves it after step ${found.left} and is ${py(found.last, ".4g")} now`,
         { step: found.left, severity: found.whole ? null : "warning", confidence: found.whole ? 0.9 : 0.7, level: ["low", found.low] });
