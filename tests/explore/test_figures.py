@@ -14,11 +14,12 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from figures_by_hand import BY_HAND, FORMULAS
+from figures_by_hand import FORMULAS
 
 import losskit
 from losskit.explore.figures import discover
 from losskit.explore.figures.look import DARK, LIGHT
+from losskit.verify.figure_numbers import FORMULAS as BY_HAND
 
 ROOT = Path(__file__).parent.parent.parent
 SVG = {figure.name: figure.svg() for figure in discover()}
