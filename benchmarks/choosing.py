@@ -82,12 +82,16 @@ def skewed() -> Case:
     return "five classes, overlapping, one rare", table(inputs, y=(scores + noise).argmax(1)), {"target": "y"}
 
 
-def noisy(kind: str) -> Case:
-    """A line with noise of one kind."""
-    inputs, line = signal(1000, 5, 1)
-    uniform = torch.rand(1000, generator=random(2), dtype=torch.float64)
+def noisy(kind: str, rows: int, width: int) -> Case:
+    """A line with noise of one kind.
+
+    What a better loss saves is the error of the weights, width / rows; the scatter of that is sqrt(width) / rows.
+    So inputs rather than rows make a true difference visible.
+    """
+    inputs, line = signal(rows, width, 1)
+    uniform = torch.rand(rows, generator=random(2), dtype=torch.float64)
     made = {
-        "normal": lambda: torch.randn(1000, generator=random(2), dtype=torch.float64),
+        "normal": lambda: torch.randn(rows, generator=random(2), dtype=torch.float64),
         "Laplace": lambda: -(uniform - 0.5).sign() * (-2 * (uniform - 0.5).abs()).log1p(),
         "Cauchy": lambda: (math.pi * (uniform - 0.5)).tan(),
     }
@@ -116,7 +120,7 @@ def claims() -> Case:
 
 def lists(graded: bool) -> Case:
     """Lists of 10. Three of the inputs stand at another level in each list, as a search engine's scores do."""
-    queries, length = 150, 10
+    queries, length = 500, 10
     inputs, line = signal(queries * length, 6, 9)
     seen = (line + 0.5 * torch.randn(len(line), generator=random(11), dtype=torch.float64)).view(queries, length)
     grades = (seen - seen.mean(1, keepdim=True)).flatten().add(0.6).div(0.8).floor().clamp(0, 3).long()
@@ -153,9 +157,9 @@ CASES: tuple[Callable[[], Case], ...] = (
     skewed,
     lambda: bundled("diabetes"),
     slips,
-    lambda: noisy("normal"),
-    lambda: noisy("Laplace"),
-    lambda: noisy("Cauchy"),
+    lambda: noisy("normal", 5000, 300),
+    lambda: noisy("Laplace", 5000, 300),
+    lambda: noisy("Cauchy", 5000, 5),
     lambda: counts("Poisson"),
     lambda: counts("negative binomial"),
     claims,

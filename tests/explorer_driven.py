@@ -68,18 +68,21 @@ def opened(browser: Any, fragment: str = "", **context: Any) -> Any:
     return page
 
 
-def settings(page: Any, exhibit: str) -> Iterator[str]:
-    """Drive every control of an exhibit to its ends, a typed value, every choice, then all at random; yield after each."""
+def settings(page: Any, exhibit: str, *, thorough: bool = False) -> Iterator[str]:
+    """Drive every control of an exhibit, then all at random; yield after each.
+
+    ``thorough`` is to both ends, steps of the keyboard, a typed value and every choice; else one end and the last choice.
+    """
     driven: set[str] = set()
     for _ in range(2):  # a switch or a choice may show further controls, which the second round drives
         for control in sorted(page.evaluate(CONTROLS, exhibit), key=lambda one: one["kind"] != "range"):
             if control["name"] not in driven and page.locator(f"#{exhibit} [data-control={control['name']}]").is_visible():
                 driven.add(control["name"])
-                yield from _driven(page, exhibit, control)
+                yield from _driven(page, exhibit, control, thorough)
         for switch in [c for c in page.evaluate(CONTROLS, exhibit) if c["kind"] == "switch"]:
             page.locator(f"#{exhibit} [data-control={switch['name']}] input").check()
     random = Random(exhibit)
-    for k in range(3):
+    for k in range(3 if thorough else 1):
         for control in page.evaluate(CONTROLS, exhibit):
             _at_random(page, exhibit, control, random)
         yield f"all at random, {k}"
@@ -87,17 +90,17 @@ def settings(page: Any, exhibit: str) -> Iterator[str]:
     yield "back to the start"
 
 
-def _driven(page: Any, exhibit: str, control: dict[str, Any]) -> Iterator[str]:
+def _driven(page: Any, exhibit: str, control: dict[str, Any], thorough: bool) -> Iterator[str]:
     name, row = control["name"], page.locator(f"#{exhibit} [data-control={control['name']}]")
     if control["kind"] == "range":
-        for key in ("Home", "ArrowRight", "End", "PageDown"):
+        for key in ("Home", "ArrowRight", "End", "PageDown") if thorough else ("End",):
             row.locator("[type=range]").press(key)
             yield f"{name}: {key}"
         low, high = float(control["low"]), float(control["high"])
         row.locator("[type=number]").fill(repr(low + 0.37 * (high - low)))
         yield f"{name}: typed"
     elif control["kind"] == "choice":
-        for option in control["options"]:
+        for option in control["options"] if thorough else control["options"][-1:]:
             row.locator("select").select_option(option)
             yield f"{name}: {option}"
     elif control["kind"] == "switch":

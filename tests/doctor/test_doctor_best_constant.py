@@ -77,10 +77,10 @@ def test_targets_that_no_batch_entry_holds_or_that_are_not_the_whole_loss_have_n
 
 
 def test_a_regression_on_unrelated_inputs_stands_at_the_variance_of_its_targets() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     x, y = torch.randn(20_000, 8), 3 * torch.randn(20_000, 1)
     monitor = trained(perceptron(8, 1), x, y, F.mse_loss, 0.01, 400)
-    assert alarms(monitor) in ({"D403": "warning"}, {"D505": "warning"})
+    assert alarms(monitor) == {"D403": "warning"}
     run = monitor.run
     losses = run.main("train_loss")
     assert losses is not None
@@ -89,6 +89,14 @@ def test_a_regression_on_unrelated_inputs_stands_at_the_variance_of_its_targets(
     level, smooth = found
     assert level.value == pytest.approx(9.0, rel=0.03)
     assert float(smooth[100:].std()) < 0.4 * float(losses.values[100:].std())
+
+
+def test_where_the_standstill_is_in_doubt_no_improvement_is_still_sure() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(20_000, 8), 3 * torch.randn(20_000, 1)
+    found = alarms(trained(perceptron(8, 1), x, y, F.mse_loss, 0.01, 400))
+    assert found.keys() & {"D403", "D505"}
+    assert found.keys() <= {"D403", "D505"}
 
 
 def test_a_regression_that_explains_a_tenth_of_the_variance_is_silent() -> None:

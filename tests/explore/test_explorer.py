@@ -85,14 +85,15 @@ def test_the_page_has_all_exhibits(browser: Any) -> None:
 
 
 @pytest.mark.claim("R8", "R37")
+@pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exhibit", EXHIBITS)
-def test_every_number_is_what_losskit_computes_at_every_setting(browser: Any, exhibit: str) -> None:
+def test_every_number_is_what_losskit_computes_at_every_setting(browser: Any, exhibit: str, thorough: bool) -> None:
     page = opened(browser)
     assert wrong(numbers(page, exhibit), computed(page.evaluate(CODE, exhibit))) == []
     sourced = [one for one in numbers(page, exhibit) if one.py or one.recorded]
     assert sourced, "an exhibit without a number that losskit computes"
     seen = set()
-    for done in settings(page, exhibit):
+    for done in settings(page, exhibit, thorough=thorough):
         shown = numbers(page, exhibit)
         assert wrong(shown, computed(page.evaluate(CODE, exhibit))) == [], done
         seen.add(tuple(one.value for one in shown))

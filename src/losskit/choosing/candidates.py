@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor
 
 from ..core.card import CATALOGUE, reference
-from .advice import Candidate
+from .advice import Advice, Candidate
 
-__all__ = ["avoid_when", "candidate", "rounded", "use_when"]
+__all__ = ["avoid_when", "candidate", "coded", "rounded", "use_when"]
 
 INLINE = 12  # longer lists of numbers are computed in the code, not written down
 
@@ -34,6 +35,22 @@ def avoid_when(loss: str) -> str:
 def _first_sentence(text: str) -> str:
     """What a card says first; the page of the loss has the rest."""
     return re.split(r"; |\. |\.$", " ".join(text.split()))[0] + "."
+
+
+def coded(advice: Advice, classes: Sequence[str]) -> Advice:
+    """The advice with a line in its code that says which class is which number, where the data write it in another way."""
+    if all(name in (str(i), str(bool(i))) for i, name in enumerate(classes)):
+        return advice
+    shown = [*enumerate(classes)]
+    shown = shown if len(shown) <= INLINE else [*shown[:2], shown[-1]]
+    line = "# target: " + ", ".join(f"{i} for {name!r}" for i, name in shown[:-1])
+    line += f"{' and so on to' if len(classes) > INLINE else ','} {shown[-1][0]} for {shown[-1][1]!r}"
+
+    def told(one: Candidate) -> Candidate:
+        return replace(one, code=re.sub(r"(?m)^# .*$", lambda found: f"{found[0]}\n{line}", one.code, count=1))
+
+    first = None if advice.first is None else told(advice.first)
+    return replace(advice, first=first, alternatives=tuple(map(told, advice.alternatives)), avoid=tuple(map(told, advice.avoid)))
 
 
 def rounded(number: float, digits: int = 4) -> float:

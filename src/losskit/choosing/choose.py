@@ -55,6 +55,9 @@ def choose(
     """
     _check_task(data, task)
     if data is None:
+        given = {"target": target, "group": group, "inputs": inputs}
+        if named := next((name for name, one in given.items() if one is not None), None):
+            raise ValueError(f'"{named}" is of data, and there are none: pass "data" too')
         assert task is not None
         return _proved(_advised(Seen(task)), None, prove, seed, progress)
     try:
@@ -67,7 +70,7 @@ def choose(
 
 def _check_task(data: Any, task: str | None) -> None:
     if task is not None and task not in TASKS:
-        near = get_close_matches(task, TASKS, 1)
+        near = get_close_matches(str(task).lower(), TASKS, 1)
         hint = f": did you mean {near[0]}?" if near else ""
         raise ValueError(f'"task" is {task!r}, expected one of {", ".join(TASKS)}{hint}')
     if isinstance(data, str) and data in TASKS:

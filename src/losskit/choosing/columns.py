@@ -8,6 +8,7 @@ date     the same, seconds since 1970
 text     ``values`` (n,) int64, an index into ``levels`` (sorted), -1 where missing
 vector   ``values`` (n, D) float64: one-hot rows, soft labels, an embedding
 list     ``lists``: one tuple a row, of different lengths: tags, tokens
+other    nothing: what no loss and no model takes, ``stored`` says why
 
 ``Columns.features()`` is what a model can take of the inputs: numbers with NaN where missing, categories as codes with -1.
 """
@@ -15,7 +16,7 @@ list     ``lists``: one tuple a row, of different lengths: tags, tokens
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from ..evaluate.text.readers import DataError
 
 __all__ = ["Column", "Columns", "Features", "Kind", "NothingThereError", "read_columns"]
 
-Kind = Literal["number", "bool", "date", "text", "vector", "list"]
+Kind = Literal["number", "bool", "date", "text", "vector", "list", "other"]
 CATEGORIES = 50  # a text column with more levels is no category for a small model: names, ids, sentences
 
 
@@ -61,7 +62,7 @@ class Column:
         """The same column of some rows: indices, or a mask."""
         chosen = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
         lists = tuple(self.lists[i] for i in chosen.tolist()) if self.lists else ()
-        values = self.values if self.kind == "list" else self.values[chosen]
+        values = self.values if self.kind in ("list", "other") else self.values[chosen]
         return Column(self.name, self.kind, values, self.missing[chosen], self.levels, lists, self.stored)
 
 
@@ -112,8 +113,8 @@ class Columns:
         for column in self.inputs:
             if bool(column.missing.all()):
                 left_out[column.name] = "all of it is missing"
-            elif column.kind == "list":
-                left_out[column.name] = "lists of different lengths"
+            elif column.kind in ("list", "other"):
+                left_out[column.name] = "lists of different lengths" if column.kind == "list" else "neither numbers nor words"
             elif column.kind == "text" and len(column.levels) > CATEGORIES:
                 left_out[column.name] = f"text with {len(column.levels)} different values"
             elif column.kind == "text":
@@ -165,6 +166,8 @@ def read_columns(
         data = read_table(data)
     else:
         source = "the table" if is_table(data) else "the array"
+    if getattr(getattr(data, "dtype", None), "names", None):  # a structured array of numpy is a table
+        data = {name: data[name] for name in data.dtype.names}
     if not is_table(data):
         if target is None:
             return _beside(make_column("target", data), group, inputs, source)
@@ -215,16 +218,25 @@ def _same_length(table: dict[str, Column], source: str) -> dict[str, Column]:
 
 def _parts(table: dict[str, Column], target: Any, group: Any, inputs: Any, source: str) -> Columns:
     """Which column is target, group, input."""
-    targets = _names(target)
+    targets = _names(target, "target")
     if not targets and len(table) == 1:
         targets = list(table)
-    named = None if inputs is None else _names(inputs)
-    for role, names in (("target", targets), ("group", _names(group)), ("inputs", named or [])):
+    named = None if inputs is None else _names(inputs, "inputs")
+    grouped = _group(table, group)
+    groups = [grouped.name] if grouped is not None and grouped.name in table else []
+    for role, names in (("target", targets), ("group", groups), ("inputs", named or [])):
         for name in names:
             if name not in table:
                 raise DataError(_unknown(role, name, list(table)))
-    grouped = table[str(group)] if group is not None else None
-    taken = {*targets, *_names(group)}
+            if table[name].kind == "other":
+                raise DataError(f'"{role}" is "{name}": {table[name].stored}')
+            if names.count(name) > 1:
+                raise DataError(f'"{role}" names "{name}" twice')
+    if groups and groups[0] in targets:
+        raise DataError(
+            f'"group" is "{groups[0]}", which is the target: expected the column that says which rows belong together'
+        )
+    taken = {*targets, *groups}
     if named is not None and (both := [name for name in named if name in taken]):
         raise DataError(f'"inputs" has "{both[0]}", which is the target or the group: it cannot be learned from')
     rest = [name for name in table if name not in taken] if named is None else named
@@ -232,13 +244,36 @@ def _parts(table: dict[str, Column], target: Any, group: Any, inputs: Any, sourc
     return Columns(rows, tuple(table[n] for n in rest), tuple(table[n] for n in targets), grouped, source)
 
 
-def _names(given: Any) -> list[str]:
+def _group(table: dict[str, Column], given: Any) -> Column | None:
+    """The group by its name, or as an array beside the table."""
+    from .columns_cells import make_column
+
+    if given is None or _is_name(given):
+        name = _names(given, "group")
+        if name and name[0] not in table:
+            raise DataError(_unknown("group", name[0], list(table)))
+        return table[name[0]] if name else None
+    if isinstance(given, Sequence) and given and isinstance(given[0], str) and given[0] in table:
+        raise DataError(f'"group" names {len(given)} columns, expected one: make one column of them')
+    # an empty name is no column's, so that it hides none
+    column, rows = make_column("", given), len(next(iter(table.values())))
+    if len(column) != rows:
+        raise DataError(f'"group" has {len(column)} rows, the table has {rows}: expected the same')
+    return replace(column, name="group") if "group" not in table else column
+
+
+def _is_name(given: Any) -> bool:
+    return isinstance(given, str) or (hasattr(given, "__index__") and not getattr(given, "ndim", 0))
+
+
+def _names(given: Any, role: str) -> list[str]:
     if given is None:
         return []
-    if isinstance(given, (str, int)):
+    if _is_name(given):
         return [str(given)]
     if not isinstance(given, Sequence):
-        raise TypeError(f"columns are named by a string or a list of strings, got {type(given).__name__}")
+        remedy = ": with the target as an array, call choose(target, inputs=table)" if role == "target" else ""
+        raise TypeError(f'"{role}" is a {type(given).__name__}, expected the name of a column or a list of names{remedy}')
     return [str(name) for name in given]
 
 

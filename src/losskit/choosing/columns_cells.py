@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from typing import Any
 
 import torch
@@ -51,8 +51,14 @@ def _of_tensor(name: str, values: Tensor, stored: str = "") -> Column:
 
 def _of_array(name: str, values: Any) -> Column:
     """A numpy array, or a Series of pandas or polars, of which nothing is imported here."""
+    if hasattr(values, "toarray"):
+        raise DataError(f'column "{name}" is a sparse matrix, expected a dense array: pass its .toarray()')
+    if str(values.dtype) in ("Int128", "UInt128"):  # of polars, for whole numbers of 20 digits and more
+        return _of_list(name, [None if v is None else _float(v) for v in values.to_list()])
     array = values.to_numpy() if hasattr(values, "to_numpy") else values
     kind = getattr(array.dtype, "kind", "O")
+    if kind == "m":
+        return _of_list(name, [None if s != s else s for s in (array / array.dtype.type(1, "s")).tolist()])
     if kind in "biuf":
         native = array.astype("float64" if kind in "uf" else array.dtype.newbyteorder("="))
         tensor = torch.from_numpy(native.copy())  # a view of a frame may be read-only
@@ -95,7 +101,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, datetime):
-        return value
+        return value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if type(value).__name__ in ("Period", "Interval") or isinstance(value, time):  # named, as days of the week are
+        return str(value)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day)
     if isinstance(value, (set, frozenset)):
@@ -111,8 +121,16 @@ def _plain(value: Any) -> Any:
 
 def _of_numbers(name: str, values: list[Any], some: set[type]) -> Column:
     stored = "bool" if some == {bool} else "float" if float in some or not some else "int"
-    wide = torch.tensor([math.nan if v is None else v for v in values], dtype=torch.float64)
+    wide = torch.tensor([math.nan if v is None else _float(v) for v in values], dtype=torch.float64)
     return _of_tensor(name, wide, stored)
+
+
+def _float(value: float) -> float:
+    """A whole number of Python has no largest; float64 does."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _of_words(name: str, values: list[Any], stored: str = "str") -> Column:

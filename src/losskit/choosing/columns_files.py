@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..evaluate.text.readers import DataError, read
 from .columns import Column
 from .columns_cells import MISSING, make_column
@@ -22,17 +24,31 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".npy", ".npz")
 
 def is_table(data: Any) -> bool:
     """Whether ``data`` has named columns: a mapping, or a frame of pandas, polars, pyarrow or datasets."""
-    return isinstance(data, Mapping) or hasattr(data, "columns") or hasattr(data, "column_names")
+    # a LazyFrame warns when it is asked for its columns
+    return isinstance(data, Mapping) or any(hasattr(type(data), name) for name in ("columns", "column_names"))
 
 
 def table_columns(data: Any) -> dict[str, Column]:
     """Each column of a mapping or a frame, by its name."""
     if isinstance(data, Mapping):
-        return {str(name): make_column(str(name), values) for name, values in data.items()}
+        return {str(name): _made(str(name), values) for name, values in data.items()}
+    if hasattr(data, "collect_schema") and hasattr(data, "collect"):
+        raise DataError("the table is a LazyFrame, whose rows are not there yet: pass its .collect()")
     names = data.columns if hasattr(data, "columns") and not hasattr(data, "column_names") else data.column_names
     taken = [str(name) for name in names]
     _once(taken, "")
-    return {str(name): make_column(str(name), data[name]) for name in names}
+    return {str(name): _made(str(name), data[name]) for name in names}
+
+
+def _made(name: str, values: Any) -> Column:
+    """A column; one of things that are no numbers and no words stays, for the others do without it."""
+    try:
+        return make_column(name, values)
+    except TypeError as unknown:
+        if not hasattr(values, "__len__") or isinstance(values, (str, bytes, Mapping)):
+            raise
+        missing = torch.zeros(len(values), dtype=torch.bool)
+        return Column(name, "other", torch.empty(0, dtype=torch.float64), missing, stored=str(unknown))
 
 
 def _once(names: Sequence[str], place: str) -> None:

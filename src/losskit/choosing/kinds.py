@@ -18,7 +18,8 @@ from .targets import group_codes
 
 __all__ = ["Decision", "decide"]
 
-SPELT = re.compile(r"[^\d\s]{0,3}\s?[+-]?\d[\d.,' ]*\s?[%€$£]?")  # 1,5 and 1.234,50 and $ 12 and 7 %
+# 1,5 and 1.234,50 and $ 12 and 7 %; not T2 (a class), 1.2.3 (a version) or 24.12.2021 (a day)
+SPELT = re.compile(r"[^\w\s]{0,3}\s?[+-]?(\d{1,3}([.,' ]\d{3})+|\d+)([.,]\d+)?\s?[%€$£]?")
 VECTOR = 16  # numbers a row from which a matrix alone may be embeddings
 MANY = 0.5  # more classes than half of the rows: names or texts
 ORDERED = (
@@ -90,6 +91,13 @@ def _words(column: Column) -> Decision:
         return Decision("binary")
     decision = Decision("multiclass")
     lowered = {level.lower() for level in column.levels}
+    if len(lowered) < len(column.levels):
+        twice = [level for level in column.levels if level != level.lower() and level.lower() in column.levels]
+        pair = twice[0] if twice else column.levels[0]
+        warning = (
+            f'"{column.name}" has {len(column.levels)} classes, {len(lowered)} without case, as of {pair!r}: one class or two?'
+        )
+        decision = replace(decision, warnings=(warning,))
     order = next((o for o in ORDERED if len(lowered & set(o)) >= 3 and lowered <= set(o)), None)
     if order:
         question = Question(
@@ -186,6 +194,12 @@ def _grouped(alone: Decision, columns: Columns) -> Decision:
     """Rows in groups are lists to rank, if their targets are numbers that differ within a list."""
     assert columns.group is not None
     target = columns.target
+    if lost := int(columns.group.missing.sum()):
+        if lost == columns.rows:
+            warning = f'"{columns.group.name}" is missing in all rows: there are no lists, so groups are left aside.'
+            return replace(alone, warnings=(*alone.warnings, warning))
+        warning = f'"{columns.group.name}" is missing in {lost:,} of {columns.rows:,} rows: together they count as one list.'
+        alone = replace(alone, warnings=(*alone.warnings, warning))
     if len(columns.targets) > 1 or target.kind not in ("number", "bool"):
         return alone
     known = ~target.missing & target.values.isfinite()
@@ -197,7 +211,7 @@ def _grouped(alone: Decision, columns: Columns) -> Decision:
     if lists.graded or (lists.binary and alone.task == "binary"):
         asks = f'Are the values of "{target.name}" compared within a list of "{columns.group.name}", or is each row judged alone?'
         kept = {"compared": "task='ranking', as here", "alone": f"task='{alone.task}'"}
-        return Decision("ranking", questions=(Question(asks, kept),) if lists.binary else ())
+        return Decision("ranking", questions=(Question(asks, kept),) if lists.binary else (), warnings=alone.warnings)
     asks = f'Is it the order of "{target.name}" within "{columns.group.name}" that counts, or its size?'
     answers = {"the order": "task='ranking', as here", "the size": f"task='{alone.task}', and folds by group"}
-    return Decision("ranking", questions=(Question(asks, answers),))
+    return Decision("ranking", questions=(Question(asks, answers),), warnings=alone.warnings)

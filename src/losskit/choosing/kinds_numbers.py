@@ -28,6 +28,8 @@ def decide_number(column: Column) -> Decision:
     values = torch.unique(known)
     if len(values) == 1:
         return Decision(None, refusal=f"{name} is {float(values[0]):g} in all {len(known)} rows: there is nothing to learn.")
+    if len(known) == 2 and bool((values == values.round()).all()):
+        return Decision(None, refusal=f"{name} has 2 different values in 2 rows: too few to tell what they are.")
     if column.kind == "bool" or (len(values) == 2 and _two(values, known)):
         return Decision("binary")
     if bool((values == values.round()).all()):
@@ -84,7 +86,7 @@ def _whole(name: str, known: Tensor, values: Tensor) -> Decision:
         return _signed(name, known, values)
     mean, variance = float(known.mean()), float(known.var())
     if len(values) <= FEW_CLASSES and not _looks_counted(known, values):
-        return Decision("multiclass", questions=(_classes_question(name, values),)) if _steps(values) else Decision("multiclass")
+        return Decision("multiclass", questions=(_classes_question(name, values),))
     ratio = variance / mean
     small = low <= 2 or low <= mean / 20
     if (small and mean < LARGEST_COUNT) or POISSON[0] < ratio < POISSON[1]:
@@ -138,9 +140,9 @@ def _falls_off(counts: Tensor) -> bool:
 
 
 def _classes_question(name: str, values: Tensor) -> Question:
-    listed = f"{values[0]:g} to {values[-1]:g}"
+    some = f"{values[0]:g} to {values[-1]:g}" if _steps(values) else ", ".join(f"{v:g}" for v in values.tolist())
     return Question(
-        f"{name} holds the whole numbers {listed}: are they classes, steps of one scale, or counts?",
+        f"{name} holds the whole numbers {some}: are they classes, steps of one scale, or counts?",
         {
             "classes": "task='multiclass', as here",
             "steps of one scale (a miss by two costs more than by one)": "task='regression'",

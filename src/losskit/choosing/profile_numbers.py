@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .columns import Columns
 
-__all__ = ["FEW", "FOLDS", "SAMPLE", "Shape", "design", "quantiles", "residuals", "shape_of"]
+__all__ = ["FEW", "FOLDS", "SAMPLE", "Shape", "design", "quantiles", "residuals", "shape_of", "too_far"]
 
 NORMAL_TAIL = 2.905847  # (q97.5 - q2.5) / (q75 - q25) of a normal distribution
 # standard errors at n = 1 under a normal, from the covariance of sample quantiles
@@ -26,6 +26,8 @@ FEW = 30  # below, the 2.5 % quantile is the smallest value or beyond it
 SIGMA = 1.4826  # standard deviation of a normal, in units of its median absolute deviation
 NEVER = 1e-3  # of so many normal samples one has a value beyond the bound for outliers
 SAMPLE = 20_000
+LARGEST = 1e18  # its square is within float32
+SMALLEST = 1e-18
 FOLDS = 5
 
 
@@ -72,6 +74,24 @@ def quantiles(values: Tensor, shares: list[float]) -> list[float]:
         low, high = ordered[math.floor(place)].item(), ordered[math.ceil(place)].item()
         found.append(low + (place - math.floor(place)) * (high - low) if high > low else low)
     return found
+
+
+def too_far(values: Tensor) -> str:
+    """Why no loss can be computed of numbers (n,) or (n, D) as they are, in float32; nothing if one can."""
+    largest = float(values.abs().max())
+    spread = float((values.amax(0) / 2 - values.amin(0) / 2).max())
+    if largest > LARGEST:
+        return (
+            f"Targets reach {largest:.3g}, and float32 cannot hold their squares: choose for them divided by {_power(largest)}."
+        )
+    if 0 < spread < SMALLEST:
+        return f"Targets vary by {2 * spread:.3g}, whose square is 0 in float32: choose for them divided by {_power(2 * spread)}."
+    return ""
+
+
+def _power(size: float) -> str:
+    """The power of ten below a size, as it is written in code."""
+    return f"1e{math.floor(math.log10(size)):+03d}"
 
 
 def shape_of(values: Tensor) -> Shape:

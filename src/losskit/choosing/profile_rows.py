@@ -19,7 +19,7 @@ OFTEN = 0.05  # a share of duplicates that a test set would notice
 
 def rows_facts(columns: Columns) -> list[Fact]:
     """Rows, missing targets, duplicates."""
-    facts = [Fact("rows", columns.rows, f"{columns.rows:,} rows")]
+    facts = [Fact("rows", columns.rows, f"{columns.rows:,} row{'s' * (columns.rows != 1)}")]
     for column in columns.targets:
         gone = int(column.missing.sum())
         if gone:
@@ -62,7 +62,7 @@ def is_running_number(column: Column) -> bool:
 def answers_itself(column: Column, target: Column) -> bool:
     """Whether an input is the target under another name, in another unit, or with other names for its classes."""
     both = ~(column.missing | target.missing)
-    if "list" in (column.kind, target.kind) or "vector" in (column.kind, target.kind) or int(both.sum()) < 3:
+    if {"list", "vector", "other"} & {column.kind, target.kind} or int(both.sum()) < 3:
         return False
     a, b = column.values[both].double(), target.values[both].double()
     if "text" not in (column.kind, target.kind) and _correlation(a, b) > 1 - SAME:
@@ -88,7 +88,7 @@ def _duplicates(columns: Columns) -> int:
     generator = torch.Generator().manual_seed(0)
     total = torch.zeros(columns.rows, dtype=torch.float64)
     parts = [*columns.inputs, *columns.targets, *([columns.group] if columns.group else [])]
-    if not columns.inputs or any(column.kind == "list" for column in parts):
+    if not columns.inputs or any(column.kind in ("list", "other") for column in parts):
         return 0
     for column in parts:
         wide = torch.nan_to_num(column.values.double().reshape(columns.rows, -1), nan=-12345.678, posinf=1e300, neginf=-1e300)

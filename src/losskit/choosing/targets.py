@@ -42,7 +42,13 @@ def levels_of(column: Column) -> tuple[str, ...]:
         return column.levels
     if column.kind == "bool":
         return ("False", "True")
-    return tuple(f"{v:g}" for v in torch.unique(column.known).tolist())
+    known = column.known
+    return tuple(_shown(v) for v in torch.unique(known[known.isfinite()]).tolist())
+
+
+def _shown(value: float) -> str:
+    """A number as a name, all of its digits if it is whole: 1000000 and 1000001 are two classes."""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.10g}"
 
 
 def group_codes(column: Column) -> Tensor:

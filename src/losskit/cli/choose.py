@@ -54,6 +54,7 @@ def _choose(arguments: argparse.Namespace) -> int:
     from ..evaluate.text.readers import DataError
 
     _cards()
+    _writable(arguments.html)
     given: dict[str, Any] = {
         "target": _columns(arguments.target),
         "group": arguments.group,
@@ -85,6 +86,14 @@ def _choose(arguments: argparse.Namespace) -> int:
     return int(advice.proof is not None and advice.proof.verdict.startswith("disagrees"))
 
 
+def _writable(page: Path | None) -> None:
+    """Say what is wrong with the place of the page before minutes are spent on what goes there."""
+    if page is not None and page.is_dir():
+        raise ValueError(f'"--html" is "{page}", a directory, expected a file such as {page / "choice.html"}')
+    if page is not None and not page.absolute().parent.is_dir():
+        raise ValueError(f'"--html" is "{page}", and there is no directory "{page.parent}": make it first')
+
+
 def _cards() -> None:
     """Load every loss: advice is made from their cards."""
     import losskit
@@ -113,7 +122,8 @@ def _told(advice: Advice, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(advice.json(), indent=2, allow_nan=False))
     else:
-        show(advice, Console(highlight=False))
+        with contextlib.suppress(SystemExit):  # rich ends with 1 where the reader has seen enough, as in a pipe to head
+            show(advice, Console(highlight=False))
     if arguments.html is not None:
         print(f"report: {arguments.html.resolve()}", file=sys.stderr)
 

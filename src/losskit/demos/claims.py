@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from . import Cell, Column, Ran, Table, facts
 from .chapter import verdict
@@ -14,7 +14,8 @@ Facts = Mapping[str, float]
 HOLDS, TIES, NOT = "yes", "a tie", "no"
 
 
-class Claim(NamedTuple):
+@dataclass(frozen=True)
+class Claim:
     """A sentence, the demo that measures it, its figure in words, and whether it holds, as a function of the demo's facts."""
 
     says: str

@@ -12,12 +12,12 @@ from .evidence.run import Kind
 from .levels_ask import cards
 from .levels_config import ALSO, NAMES
 
-__all__ = ["FACTS", "checked_names"]
+__all__ = ["checked_names"]
 
-FACTS = (*NAMES, "floor")
+_FACTS = (*NAMES, "floor")
 # read beside those that levels are made of
 _MORE = (
-    *("floor", "optimizer", "maximize", "world_size", "logging_nan_inf_filter"),
+    *("optimizer", "maximize", "world_size", "logging_nan_inf_filter"),
     *("id2label", "architectures", "architecture", "problem_type", "task"),
 )
 _CUTOFF = 0.7  # of difflib: two letters of ten may be others
@@ -34,7 +34,7 @@ def checked_names(said: str, names: Iterable[object]) -> None:
             continue
         plain = str(name).strip().lower().replace("-", "_").replace(" ", "_")
         near = [plain] if plain in known else difflib.get_close_matches(plain, known, n=1, cutoff=_CUTOFF)
-        meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(FACTS)}, or an option of the loss"
+        meant = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_FACTS)}, or an option of the loss"
         raise ValueError(f'"{said}" names {str(name)!r}, which is no fact: {meant}')
 
 
@@ -45,4 +45,4 @@ def _known() -> tuple[str, ...]:
     levels = [f for card in cards().values() for f in (card.chance, card.constant, card.floor) if f is not None]
     options = [name for card in cards().values() for name in card.options]
     asked = [name for level in levels for name in inspect.signature(level).parameters]
-    return tuple(dict.fromkeys([*FACTS, *spelt, *ALSO, *_MORE, *get_args(Kind), *asked, *options]))
+    return tuple(dict.fromkeys([*_FACTS, *spelt, *ALSO, *_MORE, *get_args(Kind), *asked, *options]))

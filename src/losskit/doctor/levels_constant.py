@@ -11,7 +11,7 @@ from .evidence.calls import Level
 from .evidence.run import Run, Series
 from .levels_words import sentence
 
-__all__ = ["best_constant_of", "constant_of_run", "less_the_targets", "quieter"]
+__all__ = ["KNOWN", "best_constant_of", "constant_of_run", "less_the_targets", "quieter"]
 
 _SAME = 0.98  # of chance; a constant above is chance by another name
 _SERIES = "best constant of "
@@ -20,6 +20,8 @@ _WORDS = {
     "cross_entropy": ("H(classes)", "the frequencies of the classes, whatever the input", "D606"),
     "binary_cross_entropy_with_logits": ("H(answers)", "the frequencies of the answers, whatever the input", "D606"),
 }
+KNOWN = tuple(_WORDS)
+"""The losses whose best constant is followed."""
 
 
 def best_constant_of(loss: str) -> str:
@@ -29,7 +31,8 @@ def best_constant_of(loss: str) -> str:
 
 def constant_of_run(run: Run) -> Series | None:
     """What the best constant so far would have cost each batch of a live run."""
-    return next((one for one in run.series if one.name.startswith(_SERIES)), None)
+    names = {best_constant_of(loss) for loss in KNOWN} if run.reading.format == "live" else set[str]()
+    return next((one for one in run.series if one.name in names), None)
 
 
 def less_the_targets(run: Run, steps: Tensor, values: Tensor) -> tuple[Level, Tensor] | None:

@@ -25,7 +25,7 @@ from .statistics.noise import noise
 from .statistics.slope import slope
 from .statistics.warmup import steady_from
 
-__all__ = ["AGAINST", "Stuck", "hit_of", "levels_of_run", "loss_of_run", "stuck"]
+__all__ = ["AGAINST", "hit_of", "levels_of_run", "loss_of_run", "stuck"]
 
 OWNERS = ("D606", "D702", "D703", "D804")  # findings with a special name for a level; every other one is D403's
 LIVE_STEPS = 200  # of a run that goes on: fresh models may wait as long before they begin to learn

@@ -10,15 +10,12 @@ import losskit
 
 from ..choosing.advice import Advice, Candidate
 from .claim import Claim
+from .figure_numbers import entropy
 
 __all__ = ["claims"]
 
 _GROUP = "numbers to expect of losskit.choose"
 _RARE, _THREE, _NUMBERS = [0] * 990 + [1] * 10, [0] * 900 + [1] * 90 + [2] * 10, [3.1, 2.9, 3.3, 2.7] * 20
-
-
-def _entropy(*shares: float) -> float:
-    return -sum(p * math.log(p) for p in shares)
 
 
 def _of(advice: Advice, loss: str, option: str) -> Candidate:
@@ -54,9 +51,11 @@ def claims() -> list[Claim]:
         _first("regression", "mse_loss"),
         _first("count", "poisson_deviance_loss"),
         _first("language", "cross_entropy"),
+        _first("embedding", "info_nce_loss"),
+        _first("ranking", "pairwise_logistic_loss"),
         _row("yes or no, ln 2", math.log(2), None, "binary", binary, "start"),
         _row("the same, (1/2)^2 ln 2", math.log(2) / 4, None, "binary", "binary_focal_loss", "start"),
-        _row("10 yes of 1,000, entropy of the prior", _entropy(0.01, 0.99), _RARE, "binary", binary, "constant"),
+        _row("10 yes of 1,000, entropy of the prior", entropy([0.01, 0.99]), _RARE, "binary", binary, "constant"),
         _row(
             "the same, each yes counted 99 times, 2 (0.99 ln 2)",
             2 * 0.99 * math.log(2),
@@ -67,7 +66,7 @@ def claims() -> list[Claim]:
             "pos_weight",
         ),
         _row("classes of 900, 90, 10, ln 3", math.log(3), _THREE, "multiclass", "cross_entropy", "start"),
-        _row("the same, entropy of the shares", _entropy(*three), _THREE, "multiclass", "cross_entropy", "constant"),
+        _row("the same, entropy of the shares", entropy(three), _THREE, "multiclass", "cross_entropy", "constant"),
         _row(
             "3.1, 2.9, 3.3, 2.7, their variance",
             (0.1**2 + 0.1**2 + 0.3**2 + 0.3**2) / 4,

@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from ..explore.figures.d00_readme import RECORD
 
-__all__ = ["FORMULAS", "Numbers"]
+__all__ = ["FORMULAS", "Numbers", "entropy"]
 
 ln, exp = math.log, math.exp
 Numbers = dict[str, float]
 
 
-def _entropy(p: list[float]) -> float:
+def entropy(p: list[float]) -> float:
+    """Of the shares ``p``, in nats."""
     return -sum(share * ln(share) for share in p)
 
 
@@ -163,14 +164,14 @@ def _d08_debugging() -> Numbers:
 
 def _d09_label_smoothing() -> Numbers:
     shares = {0: (0.91, 0.01), 1: (0.9, 0.1 / 9)}  # eps / K, eps / (K - 1)
-    floors = {i: _entropy([own, *[other] * 9]) for i, (own, other) in shares.items()}
+    floors = {i: entropy([own, *[other] * 9]) for i, (own, other) in shares.items()}
     return {
         "K few": 4,
         "eps": 0.1,
         "K many": 10,
         "target 0": 0.925,
         **{f"target {i}": 0.025 for i in (1, 2, 3)},
-        "floor few": _entropy([0.925, 0.025, 0.025, 0.025]),
+        "floor few": entropy([0.925, 0.025, 0.025, 0.025]),
         **{f"x {x}": x for x in range(0, 11, 2)},
         **{f"y {y}": y for y in range(3)},
         "floor many": floors[0],
@@ -208,7 +209,7 @@ def _d10_class_imbalance() -> Numbers:
         "p 0.1": 0.1,
         "factor 0.1": 1 / 0.9**2,
         "bias of the last layer": ln(b / (1 - b)),
-        "first loss with it": _entropy([b, 1 - b]),
+        "first loss with it": entropy([b, 1 - b]),
         "first loss without": ln(2),
     }
 

@@ -123,6 +123,12 @@ def labels_head(candidate: Candidate, labels: int) -> Head:
 
 def number_head(candidate: Candidate, scale: Scale, *, largest: float) -> Head:
     """Of a number, or of a number and how sure it is; ``largest`` is the largest target."""
+    head = _number(candidate, scale, largest)
+    # float32 would round away what targets of 1e9 differ by, and square 1e20 to infinity
+    return Head(head.outputs, lambda z, y, r: head.call(z.double(), y, r), lambda z: head.read(z.double()))
+
+
+def _number(candidate: Candidate, scale: Scale, largest: float) -> Head:
     name, card, given = candidate.loss, CATALOGUE[candidate.loss], options(candidate)
     function = card.function
     if name in LINKED:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..columns import Columns
+from ..profile_rows import answers_itself, is_running_number
 from ..targets import encode
 from .problem import Problem
 
@@ -22,6 +26,7 @@ def problem_of(columns: Columns, task: str) -> Problem:
     """
     if not columns.targets:
         raise ValueError(f'a proof for {task} needs "target"; pairs without classes are compared on your own encoder')
+    columns, unused = _honest(columns)
     target = encode(columns, task)
     values, classes = target.values, len(target.classes)
     if task == "binary" and not target.soft:
@@ -32,14 +37,29 @@ def problem_of(columns: Columns, task: str) -> Problem:
         raise ValueError(f'a proof trains for one number, and "target" has {values.shape[1]}: name one of them')
     if task == "embedding" and values.ndim > 1:
         raise ValueError('a proof for embeddings needs one class a row in "target"')
-    return Problem(task, _inputs(columns)[target.rows], values, classes, target.groups)
+    if task == "ranking":
+        values = values - values.min().clamp(max=0)  # as the advice's code does it: only the order counts
+    inputs, left_out = _inputs(columns, target.rows, unused)
+    return Problem(task, inputs, values, classes, target.groups, left_out)
 
 
-def _inputs(columns: Columns) -> Tensor:
-    """(N, D) float32: numbers, NaN where missing, then a column for each word."""
-    features = columns.features()
+def _honest(columns: Columns) -> tuple[Columns, dict[str, str]]:
+    """The columns without inputs that would decide the proof by themselves, and why each of those is away."""
+    unused: dict[str, str] = {}
+    for column in columns.inputs:
+        if any(answers_itself(column, target) for target in columns.targets):
+            unused[column.name] = "tells the target exactly"
+        elif is_running_number(column):
+            unused[column.name] = "counts the rows"
+    return replace(columns, inputs=tuple(c for c in columns.inputs if c.name not in unused)), unused
+
+
+def _inputs(columns: Columns, rows: Tensor, unused: Mapping[str, str]) -> tuple[Tensor, dict[str, str]]:
+    """(N, D) float32 of some rows: numbers, NaN where missing, then a column for each word; and what is not among them."""
+    features = columns.take(rows).features()
+    left_out = {**unused, **features.left_out}
     if not features.width:
-        why = "; ".join(f"{name}: {reason}" for name, reason in features.left_out.items())
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ValueError(
             "a proof trains a small model, and there are no inputs to train on"
             + (f" ({why})" if why else ': pass a table, or "inputs" beside the target')
@@ -50,7 +70,21 @@ def _inputs(columns: Columns) -> Tensor:
         one_hot(codes + 1, len(levels) + 1)[:, 1:]  # a missing word is a row of zeros
         for codes, levels in zip(features.categories.unbind(1), features.levels, strict=True)
     ]
-    return torch.cat([features.numbers.float(), *(w.float() for w in words)], 1)
+    inputs = torch.cat([_sized(features.numbers), *(w.float() for w in words)], 1)
+    if not bool((inputs.nan_to_num(2) != inputs[:1].nan_to_num(2)).any()):
+        raise ValueError("a proof trains a small model, and no input varies: there is nothing to learn from")
+    return inputs, left_out
+
+
+def _sized(numbers: Tensor) -> Tensor:
+    """Around 0 and within 1, of which standardising leaves no trace: float32 holds neither 1e40 nor the digits behind 1e9."""
+    if not numbers.numel():
+        return numbers.float()
+    for middle in (torch.zeros(numbers.shape[1], dtype=numbers.dtype), None):
+        numbers = numbers - (numbers.nanmedian(0).values.nan_to_num(0) if middle is None else middle)
+        largest = numbers.abs().nan_to_num(0).amax(0)
+        numbers = numbers / torch.where(largest > 0, largest, 1)
+    return numbers.float()
 
 
 def standardised(inputs: Tensor, train: Tensor, mask: Tensor | None) -> Tensor:

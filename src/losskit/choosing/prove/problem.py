@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +27,8 @@ class Problem:
     """Of classification, and labels of multilabel."""
     group: Tensor | None = None
     """(N,) int64: the list of an item; or rows that must be trained on, or tested on, together."""
+    unused: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Columns that no model is shown, and why."""
 
     @property
     def soft(self) -> bool:
@@ -64,7 +67,7 @@ def smaller(problem: Problem, generator: torch.Generator) -> Problem:
         chosen = order[: max(2, int((size[order].cumsum(0) <= MOST_ROWS).sum()))]
         keep = torch.isin(member, chosen).nonzero().flatten()
     group = None if problem.group is None else problem.group[keep]
-    return Problem(problem.task, problem.inputs[keep], problem.target[keep], problem.classes, group)
+    return replace(problem, inputs=problem.inputs[keep], target=problem.target[keep], group=group)
 
 
 def units(problem: Problem) -> Units:

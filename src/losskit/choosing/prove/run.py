@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ __all__ = ["prove", "prove_problem"]
 
 MODELS = ("linear", "mlp")
 COSTLY = ("embedding", "ranking")  # their folds are not repeated
+FAR = 1e4  # Adam takes a factor of the loss away, as long as float32 holds what it squares
 LEAST = 20  # units: with fewer, a fold tests on three
 NO_MODEL = {
     "language": "a language model cannot be trained in a minute: train yours for a few hundred steps with each loss and compare "
@@ -110,9 +112,13 @@ def prove_problem(advice: Advice, problem: Problem, *, seed: int = 0, progress: 
 
 def _named(candidates: list[Candidate]) -> dict[str, Candidate]:
     """A name for each candidate; the same loss with other options is called after them."""
+    first = candidates[0].loss
+    plain = {one.loss for one in candidates if not one.options}
     found: dict[str, Candidate] = {}
-    for one in candidates:
-        name = one.loss if one.loss not in found else f"{one.loss}({', '.join(one.options) or 'plain'})"
+    for i, one in enumerate(candidates):
+        # the first choice and a loss as it is go by the loss's name, whichever comes first
+        bare = i == 0 or (one.loss not in found and one.loss != first and not (one.options and one.loss in plain))
+        name = one.loss if bare else f"{one.loss}({', '.join(one.options) or 'plain'})"
         found.setdefault(name, one)
     return found
 
@@ -170,7 +176,12 @@ def _trained(plan: _Plan, candidate: Candidate, model: str) -> dict[str, list[fl
     """The figures of each fold."""
     head = _head(plan, candidate)
     apart = plan.problem.task != "embedding" and _rows_apart(head, plan)
-    objective = _apart(head, plan.target) if apart else _together(head, plan.target, alone=plan.problem.task == "embedding")
+    made = _apart(head, plan.target) if apart else _together(head, plan.target, alone=plan.problem.task == "embedding")
+    size = _size(head, plan)
+
+    def objective(outputs: Tensor, at: Tensor) -> Tensor:
+        return made(outputs, at) / size
+
     weights = fit(plan.data, objective, head.outputs, model=model, seed=plan.seed, steps=_steps(plan.problem))
     found: dict[str, list[float]] = {}
     with torch.no_grad():
@@ -180,6 +191,14 @@ def _trained(plan: _Plan, candidate: Candidate, model: str) -> dict[str, list[fl
             for name, value in judged(plan.metrics, guess, plan.target[fold.test]).items():
                 found.setdefault(name, []).append(value)
     return {name: values for name, values in found.items() if len(values) == len(plan.folds)}
+
+
+def _size(head: Head, plan: _Plan) -> float:
+    """How large the loss is at the constant, where that is far from 1: squares of a gradient must fit into float32."""
+    if plan.problem.task not in ("regression", "count"):
+        return 1.0
+    value = abs(float(head.call(torch.zeros(len(plan.target), head.outputs), plan.target, "mean")))
+    return 1.0 if 1 / FAR < value < FAR or not 0 < value < math.inf else value
 
 
 def _steps(problem: Problem) -> int:
@@ -267,4 +286,6 @@ def _method(plan: _Plan, deciding: Metric, left_out: Mapping[str, str], rows: in
         "Intervals: corrected resampled t at 95 %, differences at 95 % for all of a model's comparisons together. "
         f"The verdict is by {deciding.name}, which is what the first choice claims to be good at."
     )
+    unused = "; ".join(f"{name} ({why})" for name, why in plan.problem.unused.items())
+    text += f" Not used as inputs: {unused}." if unused else ""
     return text + "".join(f" Not trained: {name} ({why})." for name, why in left_out.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..advice import Advice, Candidate, Fact, Question
-from ..candidates import candidate, rounded
+from ..candidates import candidate, coded, rounded
 from ..profile_classes import FEW_POSITIVES, Balance, balance_of, share_interval
 from ..seen import Seen
 
@@ -36,9 +36,12 @@ def advise(seen: Seen) -> Advice:
         warning=_threshold(prior) if balance.imbalanced else "",
         facts={"prior": prior},
     )
-    if not balance.imbalanced:
-        return seen.advice(first, [_auc("Only where the order of scores is all that counts.")], [_mse()], facts, _few(balance))
-    return seen.advice(first, _rare(balance), [_mse()], facts, _few(balance), [_question(balance)])
+    if balance.imbalanced:
+        advice = seen.advice(first, _rare(balance), [_mse()], facts, _few(balance), [_question(balance)])
+    else:
+        order = _auc("Only where the order of scores is all that counts.")
+        advice = seen.advice(first, [order], [_mse()], facts, _few(balance))
+    return coded(advice, seen.target.classes)
 
 
 def _facts(seen: Seen, balance: Balance) -> list[Fact]:
@@ -65,7 +68,7 @@ def _few(balance: Balance) -> list[str]:
         return []
     low, high = share_interval(few / 2, few, 1.96)
     return [
-        f"Only {int(few)} rows of the rarer class: a recall of 50 % on all of them is {low:.0%} to {high:.0%}. "
+        f"Only {int(few)} row{'s' * (few != 1)} of the rarer class: a recall of 50 % on all of them is {low:.0%} to {high:.0%}. "
         f"Below about {FEW_POSITIVES} every number is noisy."
     ]
 

@@ -10,6 +10,7 @@ from ...core.card import reference
 from ..advice import Advice, Candidate, Fact
 from ..candidates import avoid_when, candidate, rounded
 from ..profile_counts import Scatter, scatter_of
+from ..profile_numbers import too_far
 from ..seen import Seen
 
 __all__ = ["advise"]
@@ -30,8 +31,10 @@ def advise(seen: Seen) -> Advice:
         return seen.refused(f"{int((values < 0).sum())} targets are negative, and a count is not: is it a regression?")
     if float(values.min()) == float(values.max()):
         return seen.refused(f"All {len(values)} known targets are {float(values[0]):g}: there is nothing to learn.")
+    if size := too_far(values):
+        return seen.refused(size)
     scatter = scatter_of(seen.columns, values, seen.target.rows)
-    facts, warnings = _facts(scatter), _warnings(scatter)
+    facts, warnings = _facts(scatter), [*_fractions(values), *_warnings(scatter)]
     poisson = _poisson(scatter, values)
     plain = not scatter.over or scatter.inflated
     more = f"The variance is {scatter.ratio:.3g} times the mean{_given(scatter)}."
@@ -39,6 +42,13 @@ def advise(seen: Seen) -> Advice:
     bursts = _negative_binomial(reason, max(scatter.alpha, WIDE), values)
     first, second = (poisson, bursts) if plain else (bursts, poisson)
     return seen.advice(first, [second], [_mse(values)], facts, warnings)
+
+
+def _fractions(values: Tensor) -> list[str]:
+    odd = int((values != values.round()).sum())
+    if not odd:
+        return []
+    return [f"{odd:,} of {len(values):,} targets are no whole numbers: amounts rather than counts, task='regression'."]
 
 
 def _given(scatter: Scatter) -> str:

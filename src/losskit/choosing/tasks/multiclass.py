@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...losses.class_weights import class_weights
 from ..advice import Advice, Candidate, Fact, Question
-from ..candidates import INLINE, candidate, rounded
+from ..candidates import INLINE, candidate, coded, rounded
 from ..profile_classes import FEW_POSITIVES, Balance, balance_of
 from ..seen import Seen
 from .binary import shrug
@@ -34,6 +34,8 @@ def advise(seen: Seen) -> Advice:
     classes = len(counts)
     if int((counts > 0).sum()) < 2:
         return seen.refused(f"All {len(values)} known targets are of one class: there is nothing to tell apart.")
+    if float(counts.max()) == 1:
+        return seen.refused(f"Each of the {len(values)} classes comes once: no row says anything about another.")
     balance = balance_of(counts)
     prior = (counts / counts.sum()).tolist()
     first = candidate(
@@ -47,7 +49,7 @@ def advise(seen: Seen) -> Advice:
     alternatives, questions = ([_noisy()], []) if not balance.imbalanced else (_rare(counts, balance), [_question()])
     if classes >= VOCABULARY:
         alternatives.insert(0, _fused(classes))
-    return seen.advice(first, alternatives, [_mse(classes)], facts, warnings, questions)
+    return coded(seen.advice(first, alternatives, [_mse(classes)], facts, warnings, questions), seen.target.classes)
 
 
 def _shapes(classes: int | str) -> str:

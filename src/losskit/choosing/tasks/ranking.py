@@ -34,7 +34,19 @@ def advise(seen: Seen) -> Advice:
     if not lists.informative:
         why = "have one item" if lists.longest == 1 else "have only items of one grade"
         return seen.refused(f"All {lists.lists:,} lists {why}: there is no order to learn.", facts)
-    return _chosen(seen, lists, facts, warnings)
+    advice = _chosen(seen, lists, facts, warnings)
+    return _from_zero(advice) if lists.negative else advice
+
+
+def _from_zero(advice: Advice) -> Advice:
+    """Every loss takes relevance of 0 and more, and only the order counts."""
+    line = "relevance = relevance - relevance.min()  # from 0: only the order counts\n"
+
+    def told(one: Candidate) -> Candidate:
+        return replace(one, code=one.code.replace("loss = ", f"{line}loss = ", 1))
+
+    assert advice.first is not None
+    return replace(advice, first=told(advice.first), alternatives=tuple(map(told, advice.alternatives)))
 
 
 def _chosen(seen: Seen, lists: Lists, facts: list[Fact], warnings: list[str]) -> Advice:
@@ -86,7 +98,9 @@ def _warnings(lists: Lists) -> list[str]:
             f"{silent:,} of {lists.lists:,} lists have items of one grade only: they teach nothing and count in no metric."
         )
     if lists.informative < 50:
-        found.append(f"Only {lists.informative} lists with an order: below about 50 every number is noisy.")
+        found.append(
+            f"Only {lists.informative} list{'s' * (lists.informative != 1)} with an order: below about 50 every number is noisy."
+        )
     if lists.longest > LONG:
         found.append(f"The longest list has {lists.longest:,} items: a lambda weight goes by pairs there.")
     return found

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..advice import Advice, Candidate, Fact, Question
 from ..candidates import candidate, rounded
-from ..profile_numbers import FEW, NORMAL_TAIL, Shape, quantiles, residuals, shape_of
+from ..profile_numbers import FEW, NORMAL_TAIL, Shape, quantiles, residuals, shape_of, too_far
 from ..seen import Seen
 
 __all__ = ["advise"]
@@ -36,6 +36,8 @@ def advise(seen: Seen) -> Advice:
             f"All {len(values)} known targets are {float(wide[0, 0]):g}" if fixed == 1 else f"All {fixed} targets are constant"
         )
         return seen.refused(f"{which}: there is nothing to learn.")
+    if size := too_far(wide):
+        return seen.refused(size)
     if wide.shape[1] > 1:
         return _several(seen, wide, fixed)
     column = wide[:, 0]

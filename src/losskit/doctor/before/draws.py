@@ -13,7 +13,7 @@ from ..step import Step
 from .entries import loss_of, outputs_of
 from .spy import Spy
 
-__all__ = ["Draw", "other_draw"]
+__all__ = ["other_draw"]
 
 _SAME = 1e-4  # of the outputs: kernels that add in another order each time differ by less
 _OTHER = 1e-3  # of the loss

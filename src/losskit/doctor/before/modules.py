@@ -25,12 +25,14 @@ class Watched:
     """The modules of one pass in the order of their calls; numbers stay on the device until they are asked for."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[str, str, str, int, Tensor]] = []
+        self._seen: list[tuple[str, str, str, int, int, Tensor]] = []
+        self._feeds = set[int]()
+        self._last: weakref.ref[Tensor] | None = None
         self._channels_first = False
 
     def modules(self) -> tuple[Module, ...]:
         """One for each call of a module without children."""
-        return tuple(_module(name, kind, dtype, rows, numbers.tolist()) for name, kind, dtype, rows, numbers in self._seen)
+        return tuple(_module(*what, numbers.tolist(), i in self._feeds) for i, (*what, numbers) in enumerate(self._seen))
 
     def look(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """Take down one call."""
@@ -39,11 +41,16 @@ class Watched:
             self._channels_first = True
         elif isinstance(module, (nn.Linear, nn.LayerNorm, nn.Embedding)):
             self._channels_first = False
+        before = None if self._last is None else self._last()
+        if before is not None and any(one is before for one in inputs) and next(module.parameters(), None) is not None:
+            self._feeds.add(len(self._seen) - 1)
+        self._last = None
         if tensor is None or not tensor.numel() or tensor.layout != torch.strided:
             return
         with torch.no_grad():
-            rows, numbers = _numbers(module, inputs, tensor.detach(), self._channels_first)
-        self._seen.append((name, type(module).__name__, str(tensor.dtype).removeprefix("torch."), rows, numbers))
+            rows, units, numbers = _numbers(module, inputs, tensor.detach(), self._channels_first)
+        self._seen.append((name, type(module).__name__, str(tensor.dtype).removeprefix("torch."), rows, units, numbers))
+        self._last = weakref.ref(tensor)
 
 
 @contextmanager
@@ -61,8 +68,8 @@ def watch_modules(model: nn.Module) -> Generator[Watched, None, None]:
             handle.remove()
 
 
-def _numbers(module: nn.Module, inputs: tuple[Any, ...], x: Tensor, channels_first: bool) -> tuple[int, Tensor]:
-    """How many rows, and largest, finite, inputs finite, zeros, dead, saturated, silent as one tensor."""
+def _numbers(module: nn.Module, inputs: tuple[Any, ...], x: Tensor, channels_first: bool) -> tuple[int, int, Tensor]:
+    """How many rows and units, and largest, finite, inputs finite, zeros, dead, saturated, silent as one tensor."""
     units = 1 if x.dim() > 1 and channels_first else x.dim() - 1
     others = [d for d in range(x.dim()) if d != units]
     finite = x.isfinite()
@@ -79,7 +86,7 @@ def _numbers(module: nn.Module, inputs: tuple[Any, ...], x: Tensor, channels_fir
     dead = zero.all(dim=others) if others else zero
     silent = zero.all(dim=units) if x.dim() else zero
     numbers = (largest, finite.all(), whole, zero.float().mean(), dead.float().mean(), saturated, silent.float().mean())
-    return x.numel() // x.shape[units], torch.stack([number.double() for number in numbers])
+    return x.numel() // x.shape[units], x.shape[units], torch.stack([number.double() for number in numbers])
 
 
 def _module(name: str, kind: str, dtype: str, rows: int, numbers: list[float]) -> Module:

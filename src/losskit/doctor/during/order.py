@@ -6,12 +6,14 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["Order"]
+__all__ = ["SEEN", "Order"]
 
 CALLS = 8  # calls that are looked at: the lines of a loop stay in their order
 SEEN = 2  # late ones that are told: one may be a batch without a backward pass
+MOST = 0.5  # of the trained parameters have a gradient at a step of the whole model
 
 
 class Order:
@@ -35,7 +37,11 @@ class Order:
         """The optimizer is about to step; one that is given a closure makes its gradients itself."""
         closure = any(callable(one) for one in (*args, *kwargs.values()))
         ours = [] if closure or not self.watches else list(self.model.parameters())
-        self._trained = [p for p in ours if p.requires_grad and p.grad is not None]
+        trained = [p for p in ours if p.requires_grad]
+        self._trained = [p for p in trained if p.grad is not None]
+        # a step inside of a backward pass, as that of an optimizer fused into it, cannot have the monitor before it
+        if torch._C._current_graph_task_id() >= 0 or len(self._trained) < MOST * len(trained):
+            self._trained = []
         self._left = []
 
     def after_step(self) -> None:

@@ -13,14 +13,13 @@ from torch import Tensor
 from ..before.facts import look_at_batch
 from ..before.labels import class_dim, entry_of
 from ..evidence.calls import Batch, LossCall
-from ..levels_constant import best_constant_of
+from ..levels_constant import KNOWN, best_constant_of
 
 __all__ = ["Targets"]
 
 MOST_CLASSES = 1000  # a vocabulary is too long to be counted at every step
 MOST_COLUMNS = 32  # above, an image rather than a handful of outputs
 SAME = 1e-3  # relative: the loss is that one call and nothing else
-_KNOWN = ("mse_loss", "cross_entropy", "binary_cross_entropy_with_logits")
 
 
 class Targets:
@@ -38,7 +37,7 @@ class Targets:
 
     def know(self, calls: Sequence[LossCall], total: float | None, batch: Batch | None) -> None:
         """Find the targets in the batch by the first batch's loss."""
-        whole = [c for c in calls if c.name in _KNOWN and _is_plain(c) and _equal(float(c.value or 0.0), total)]
+        whole = [c for c in calls if c.name in KNOWN and _is_plain(c) and _equal(float(c.value or 0.0), total)]
         path = entry_of(batch, whole[0].tensors["target"]) if len(whole) == 1 else ""
         if not path:
             return

@@ -29,6 +29,10 @@ class Module:
     """How many values each unit was seen with."""
     silent: float = 0.0
     """Share of these in which every unit is zero."""
+    units: int = 0
+    """How many it has; 0 if unknown."""
+    feeds: bool = False
+    """Whether its output went into a module with parameters of its own right after."""
 
 
 @dataclass(frozen=True)

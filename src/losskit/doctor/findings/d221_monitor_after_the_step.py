@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..during.order import SEEN
 from ..evidence import Evidence
 from ..finding import Hit, finding
 
 __all__ = ["monitor_after_the_step"]
-
-SEEN = 2  # calls: one may be a batch without a backward pass
 
 
 @finding("D221", severity="warning", phases=("during",), explains=("D206", "D207", "D220", "D310"))
@@ -22,8 +21,9 @@ def monitor_after_the_step(evidence: Evidence) -> Iterator[Hit]:
                  too late.
     Rule:        The optimizer has stepped since the last call of monitor.step(), with gradients, and since that step no gradient
                  of a trainable parameter was written to but to clear it: at 2 or more of the first 8 such calls.
-    Silent when: a backward pass lies between the optimizer's step and the monitor's; the optimizer is called with a closure;
-                 gradients are not kept in p.grad.
+    Silent when: a backward pass lies between the optimizer's step and the monitor's; the optimizer is called with a closure, or
+                 while a backward pass runs (fused into it); fewer than half of the trainable parameters had a gradient at
+                 the step; gradients are not kept in p.grad.
     Fix:         loss.backward(); monitor.step(loss, batch=batch); optimizer.step(), in this order. zero_grad() stands before
                  backward() or after the optimizer's step.
     Confirm:     monitor.run.main("grad_norm") has a norm above 0 at every step.

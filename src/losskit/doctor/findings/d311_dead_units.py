@@ -14,6 +14,7 @@ __all__ = ["dead_units"]
 DEAD = 0.9  # of a layer's units
 ROWS = 1024  # that each unit was seen with: fewer leave sparse units unseen
 ANSWERED, DOUBT = 0.02, 0.05  # of the inputs; chance that a layer that answers so many was silent for those that were seen
+LAYER = 8  # units: a rectifier of fewer may be a penalty that is met, a hinge
 RECTIFIERS = ("ReLU", "ReLU6", "Threshold", "Hardshrink", "Softshrink")
 
 
@@ -27,7 +28,8 @@ def dead_units(evidence: Evidence) -> Iterator[Hit]:
                  exactly 0 for all rows, in one pass of at least 1024 rows, or all of its units in several passes that have as
                  many rows together. Or the whole layer is 0 for so many samples that one which answers 2 % of all inputs does
                  that with a chance below 5 %: for each of 149 samples, for all but one of 236.
-    Silent when: the rectifier is a function and no module (F.relu, torch.relu: not seen); fewer rows were seen; units are
+    Silent when: the rectifier is a function and no module (F.relu, torch.relu: not seen); it has fewer than 8 units and no
+                 module with parameters takes them (a hinge whose penalty is met); fewer rows were seen; units are
                  sparse but not dead (a batch of images has thousands of rows for each channel).
     Fix:         divide the learning rate by 3 to 10 and warm it up; nn.LeakyReLU(0.01) or nn.GELU(); standardise the
                  inputs.
@@ -39,7 +41,7 @@ def dead_units(evidence: Evidence) -> Iterator[Hit]:
     """
     looks = evidence.probes.looks if evidence.probes is not None else ()
     passes = [evidence.precision.modules] if evidence.precision is not None else [look.modules for look in looks]
-    last = [module for module in (passes[-1] if passes else ()) if module.kind in RECTIFIERS and module.dead > DEAD]
+    last = [module for module in (passes[-1] if passes else ()) if _is_dead_layer(module)]
     samples = [evidence.batch.samples if evidence.batch else 0] if evidence.precision else [look.batch_size for look in looks]
     found = [(module, _rows(module, passes), _silent(module, passes, samples)) for module in last]
     sick = [(module, rows) for module, rows, silent in found if rows >= ROWS or silent]
@@ -49,6 +51,11 @@ def dead_units(evidence: Evidence) -> Iterator[Hit]:
         said = f'{module.dead:.0%} of the units of "{module.name}" ({module.kind}) are 0 for all of {rows} rows{more}'
         numbers = {"dead": module.dead, "rows": rows, "layers": len(sick)}
         yield Hit(said, numbers, where=module.name, step=looks[-1].step if looks else None)
+
+
+def _is_dead_layer(module: Module) -> bool:
+    several = module.feeds or not 0 < module.units < LAYER
+    return module.kind in RECTIFIERS and module.dead > DEAD and several
 
 
 def _rows(module: Module, passes: Sequence[Sequence[Module]]) -> int:
