@@ -29,7 +29,9 @@ import losskit
 
 from .claim import Claim, MissingError
 
-__all__ = ["PAGES", "claims", "docstrings", "modules", "run", "session"]
+__all__ = ["PAGES", "PRINTED", "claims", "docstrings", "modules", "run", "session"]
+
+PRINTED = " as printed"
 
 PAGES = Path(__file__).with_name("examples.json")
 _DISTRIBUTION = {"sklearn": "scikit-learn"}  # where the module has another name
@@ -92,7 +94,7 @@ def run(tests: list[doctest.DocTest], flags: int = 0) -> str:
             os.chdir(here)
             torch.set_num_threads(threads)
     tried = sum(len(test.examples) for test in tests)
-    return _counted(tried - failed, tried) + (f": {runner.difference}" if failed else " as printed")
+    return _counted(tried - failed, tried) + (f": {runner.difference}" if failed else PRINTED)
 
 
 def _counted(right: int, all: int) -> str:
@@ -123,7 +125,7 @@ def docstrings(name: str) -> list[doctest.DocTest]:
 
 
 def _claims_of(group: str, pages: Iterator[tuple[str, int, Any]]) -> list[Claim]:
-    return [Claim(group, page, _counted(count, count) + " as printed", ours) for page, count, ours in pages]
+    return [Claim(group, page, _counted(count, count) + PRINTED, ours) for page, count, ours in pages]
 
 
 def _pages() -> Iterator[tuple[str, int, Any]]:

@@ -23,6 +23,7 @@ from . import (
 )
 from .badge import badge as drawn
 from .claim import Claim, Finding, answer, text
+from .examples import PRINTED
 from .summary import Summary, document, summary
 
 __all__ = ["claims", "findings", "run_verify"]
@@ -73,9 +74,14 @@ def _print(found: Sequence[Finding], total: Summary) -> None:
     if console.width < _WIDE:  # a table would cut its numbers
         _print_lines(found, total)
         return
-    for group in dict.fromkeys(f.claim.group for f in found):
-        rows = [f for f in found if f.claim.group == group]
-        table = Table(box=None, pad_edge=False, title=group, title_justify="left", title_style="bold", header_style="dim")
+    for group, rows, folded in _groups(found):
+        if folded:
+            console.print(f"[bold]{group}[/]\n[green]pass[/]  {folded}", end="\n" if rows else "\n\n", highlight=False)
+        if not rows:
+            continue
+        table = Table(
+            box=None, pad_edge=False, title="" if folded else group, title_justify="left", title_style="bold", header_style="dim"
+        )
         table.add_column("", no_wrap=True)
         table.add_column("claim", ratio=1, min_width=34)
         beside = any(f.torch is not None for f in rows)
@@ -87,19 +93,29 @@ def _print(found: Sequence[Finding], total: Summary) -> None:
             table.add_row(mark, *map(escape, cells))
         console.print(table)
         console.print()
-    _print_sum(total)
+    _print_sum(found, total)
 
 
 def _print_lines(found: Sequence[Finding], total: Summary) -> None:
     """Two lines a claim, for narrow terminals and files."""
-    for group in dict.fromkeys(f.claim.group for f in found):
-        print(group)
-        for f in (f for f in found if f.claim.group == group):
+    for group, rows, folded in _groups(found):
+        print(f"{group}\npass  {folded}" if folded else group)
+        for f in rows:
             print(f"{_MARK[f.outcome]:4}  {f.claim.about}")
             beside = "" if f.torch is None else f", {_beside(group)} {text(f.torch)}"
             print(f"      truth {_truth(f)}, losskit {text(f.ours)}{beside}")
         print()
-    _print_sum(total)
+    _print_sum(found, total)
+
+
+def _groups(found: Sequence[Finding]) -> Iterator[tuple[str, list[Finding], str]]:
+    """Each group with its findings; of examples only those that want a look, and one line for all that came out as printed."""
+    for group in dict.fromkeys(f.claim.group for f in found):
+        rows = [f for f in found if f.claim.group == group]
+        as_printed = [f for f in rows if f.passed and str(f.claim.truth).endswith(PRINTED)]
+        count = sum(int(str(f.claim.truth).split()[0]) for f in as_printed)
+        folded = f"{len(as_printed)} with {count} examples, all{PRINTED}" if as_printed else ""
+        yield group, [f for f in rows if f not in as_printed], folded
 
 
 def _truth(finding: Finding) -> str:
@@ -110,6 +126,9 @@ def _beside(group: str) -> str:
     return "as typed" if group.startswith("formulas") else "torch"
 
 
-def _print_sum(total: Summary) -> None:
+def _print_sum(found: Sequence[Finding], total: Summary) -> None:
+    for f in found:
+        if f.outcome in ("failed", "not run"):
+            print(f"{f.outcome}: {f.claim.about}: {text(f.ours)}")
     print("tie: torch, or what stands in its column, is right as well; -: not run, it needs what is named there")
     print(total.line)

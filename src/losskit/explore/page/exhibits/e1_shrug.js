@@ -17,7 +17,7 @@
     controls: [
       { name: "p", label: "Probability given to the right class", kind: "range", value: 0.01, low: 0.0001, high: 0.9999, scale: "logit" },
       { name: "output", label: "Output", kind: "choice", value: "sigmoid", options: [["sigmoid", "sigmoid, one score"], ["softmax", "softmax, two scores"]] },
-      { name: "bias", label: "Start bias of the wrong class (recorded digits runs)", kind: "range", value: 15, low: 0, high: 15, step: 1 },
+      { name: "bias", label: "Digits: how sure of a wrong class at the start", kind: "range", value: 15, low: 0, high: 15, step: 1 },
     ],
     view({ p, output, bias }) {
       const two = output === "softmax", now = parts(p, two);
@@ -36,7 +36,7 @@
           ["cross-entropy", num(now.ce, { py: "ce" }), num(now.ceGradient, { py: "ce_gradient" })],
           ["squared error", num(now.mse, { py: "mse" }), num(now.mseGradient, { py: "mse_gradient" })]])}
         <h3>The same on real digits</h3>
-        <p>A linear classifier of 8×8 digits, the same rate for both losses, starts sure of a wrong class by a bias of ${num(bias, { kind: "int" })}. Steps until it reads
+        <p>A linear classifier of 8×8 digits, trained with one learning rate for both losses (the README's picture gives each its best), starts sure of a wrong class by a bias of ${num(bias, { kind: "int" })}. Steps until it reads
         ${num(runs.goal, { recorded: "shrug.goal", kind: "pct", digits: 0 })} of the test digits: cross-entropy ${steps("ce", bias)}, squared error ${steps("mse", bias)}.</p>`;
     },
     code({ p, output }) {

@@ -32,17 +32,17 @@
       ...WEIGHTS.map((value, k) => ({ name: `w${k}`, label: `Weight of class ${k}`, kind: "range", value, low: 0.1, high: 10, scale: "log", when: (state) => state.weighted && k < state.classes })),
     ],
     view(state) {
-      const now = bench(state), wide = 560, row = 34, left = 92, right = 150, zero = left + (wide - left - right) / 2;
+      const now = bench(state), wide = 560, row = 34, left = 92, right = 172, zero = left + (wide - left - right) / 2;
       const reach = Math.max(1, ...now.gradient.map(Math.abs));
       const bars = now.probabilities.map((p, k) => {
         const y = 40 + k * row, g = now.gradient[k] / reach, half = (wide - left - right) / 2 - 6;
         return `<text class="${k === now.right ? "strong" : ""}" x="0" y="${y + 16}">class ${k}${k === now.right ? ", right" : ""}</text>
           <rect class="bar ${k === now.right ? "a" : "b"}" x="${g < 0 ? zero + g * half : zero}" y="${y + 2}" width="${Math.max(Math.abs(g) * half, 0.5).toFixed(2)}" height="19" rx="2"/>
-          ${mark(wide - 74, y + 16, p, { py: `probabilities[${k}]`, class: "end", digits: 3 })}${mark(wide - 4, y + 16, now.gradient[k], { py: `gradient[${k}]`, class: "end", digits: 3 })}`;
+          ${mark(wide - 96, y + 16, p, { py: `probabilities[${k}]`, class: "end", digits: 3 })}${mark(wide - 4, y + 16, now.gradient[k], { py: `gradient[${k}]`, class: "end", digits: 3 })}`;
       });
       const high = 48 + now.n * row;
       const svg = `<svg class="picture" viewBox="0 0 ${wide} ${high}" role="img" aria-label="The gradient on each score">
-        <text class="middle" x="${zero}" y="22">gradient on the score</text><text class="end" x="${wide - 74}" y="22">probability</text><text class="end" x="${wide - 4}" y="22">gradient</text>
+        <text class="middle" x="${zero}" y="22">gradient on the score</text><text class="end" x="${wide - 96}" y="22">probability</text><text class="end" x="${wide - 4}" y="22">gradient</text>
         <line class="grid zero" x1="${zero}" x2="${zero}" y1="34" y2="${high - 6}"/>${bars.join("")}</svg>`;
       const floor = state.weighted ? "" : `<div><dt>at best</dt><dd>${num(now.floor, { py: "floor" })}</dd></div>`;
       const gap = state.eps > 0 && !state.weighted ? `<p>At its floor the right score stands ${num(now.gap * state.temperature, { py: "gap" })} above each other one; without smoothing it would grow for ever.

@@ -29,7 +29,7 @@
     const parts = now.query.map((a, k) => {
       const [qx, qy] = at(a, r), [kx, ky] = at(now.key[k], r + 22), [tx, ty] = at(a, r - 24);
       const name = now.alike(1, 0) && k === 1 ? "" : `<text class="middle" x="${tx}" y="${Number(ty) + 4}">${String.fromCharCode(65 + k)}</text>`;
-      return `<line class="grid" x1="${qx}" y1="${qy}" x2="${kx}" y2="${ky}"/><circle class="dot a" cx="${qx}" cy="${qy}" r="6"/><rect class="bar b" x="${kx - 5}" y="${ky - 5}" width="10" height="10"/>${name}`;
+      return `<line class="grid" x1="${qx}" y1="${qy}" x2="${kx}" y2="${ky}"/><circle class="dot a" cx="${qx}" cy="${qy}" r="6"/><rect class="bar b" x="${kx - 8}" y="${ky - 8}" width="16" height="16" rx="2"/><text class="inside" x="${kx}" y="${Number(ky) + 4}">${String.fromCharCode(65 + k)}</text>${name}`;
     });
     return `<svg class="picture circle" viewBox="0 0 ${size} ${size}" role="img" aria-label="Queries and keys on a circle"><circle class="ring" cx="${middle}" cy="${middle}" r="${r}"/>${parts.join("")}</svg>`;
   }
@@ -65,7 +65,7 @@
         At best it is ${num(state.loss === "triplet" ? state.margin - 2 : (state.margin - 2) ** 2 / 4, { py: "least" })}.</p>` : "";
       const sims = [0.8, 0.3, 0.1, -0.2], taus = [1, 0.5, 0.1];
       return `<dl class="big"><div><dt>loss</dt><dd>${num(now.loss, { py: "loss" })}</dd></div><div><dt>loss of pair A</dt><dd>${num(now.rows[0], { py: "rows[0]" })}</dd></div>${figures}</dl>${unreached}
-        <div class="pair">${circle(now)}${heat(now)}</div><p class="soft">Left: queries (dots) and their keys (squares) on the circle. Right: similarity of each query (row) with each key (column); its own key is framed.</p>
+        <div class="pair">${circle(now)}${heat(now)}</div><p class="soft">Left: queries (dots) on the circle and their keys (squares) just outside it. Right: similarity of each query (row) with each key (column); its own key is framed.</p>
         <h3>What a temperature does</h3>
         ${table([`similarities ${sims.map((v) => num(v, { kind: "sig" })).join(", ")}`, "loss", "probability of the first"], taus.map((t, k) => [`temperature ${num(t, { kind: "sig" })}`,
           num(crossEntropy(sims.map((v) => v / t), 0), { py: `tempered[${k}][0]` }), num(softmax(sims.map((v) => v / t))[0], { py: `tempered[${k}][1]`, digits: 3 })]))}`;

@@ -168,6 +168,7 @@
     controls: [
       { name: "patient", label: "Curve", kind: "choice", value: "1", options: [...runs.map((_, k) => [String(k + 1), `Patient ${k + 1}`]), ["own",
         "Your own log: paste it"]] },
+      { name: "paste", label: "Diagnose your own log", kind: "button", when: (s) => !isOwn(s) },
       { name: "guess", label: "What ails it?", kind: "choice", value: "", options: [["", "choose …"], ...Object.entries(ILLNESSES)], when: (s) => !isOwn(s) },
       { name: "open", label: "Show the diagnosis", kind: "switch", value: true, when: (s) => !isOwn(s) },
       { name: "log", label: "Your log: JSON lines, CSV, printed lines, or numbers", kind: "text", value: "", rows: 10, unshared: true, when: isOwn, cut,
@@ -176,6 +177,7 @@
       { name: "count", label: "How many", kind: "range", value: 10, low: 2, high: 200000, scale: "log", step: 1, when: (s) => isOwn(s) && s.known !== "none" },
       { name: "smoothing", label: "Label smoothing", kind: "range", value: 0, low: 0, high: 0.5, step: 0.01, when: (s) => isOwn(s) && s.known === "classes" },
     ],
+    act: { paste(state) { state.patient = "own"; } },
     after(state, name) {
       if (name === "patient") Object.assign(state, { guess: "", open: false });
     },

@@ -97,12 +97,13 @@ const Curves = (() => {
   }
   // whether the last max(40, 25 %) points stand at a number
   function standsAt(values, level) {
+    const { WINDOW, SHARE, NEAR, FAR, ZERO } = RECORDED.clinic.constants.level;
     let places = values.map((_, k) => k).filter((k) => Number.isFinite(values[k]));
-    if (places.length < 40 || !Number.isFinite(level)) return null;
-    places = places.slice(-Math.max(40, Math.floor(0.25 * places.length)));
+    if (places.length < WINDOW || !Number.isFinite(level)) return null;
+    places = places.slice(-Math.max(WINDOW, Math.floor(SHARE * places.length)));
     const shown = places.map((k) => values[k]), parts = inBlocks(places, shown), at = median(shown);
-    const delta = Math.max(0.02 * Math.abs(level), (3 * parts.sigma) / Math.sqrt(parts.level.length));
-    if (Math.abs(at - level) > delta || delta > Math.max(0.05 * Math.abs(level), 1e-3)) return null;
+    const delta = Math.max(NEAR * Math.abs(level), (3 * parts.sigma) / Math.sqrt(parts.level.length));
+    if (Math.abs(at - level) > delta || delta > Math.max(FAR * Math.abs(level), ZERO)) return null;
     const trend = slope(shown);
     if (!trend.flat || Math.abs(trend.value) * shown.length > 2 * delta) return null;
     return { median: at, delta, start: places[0], n: shown.length };

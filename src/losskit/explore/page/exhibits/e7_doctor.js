@@ -3,7 +3,7 @@ const Doctor = (() => {
   const { finite, lower, median, least, noise, slope, standsAt } = Curves;
   const { of, main, picked, onlyFinite, since, steadyFrom } = Curves;
   const { wordsOf, kindOf, placeInKind } = TrainingLog, py = pythonic;
-  const RULES = RECORDED.clinic.rules, FIXES = RECORDED.clinic.fixes;
+  const { rules: RULES, fixes: FIXES, constants: K } = RECORDED.clinic;
   const hit = (said, more) => ({ said, step: null, severity: null, confidence: 1, fix: "", ...more });
   const plural = (count, word) => `${grouped3(count)} ${word}${count === 1 ? "" : "s"}`, grouped3 = (n) => String(n).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
   const filled = (text, step) => text.replace("{step:,}", grouped3(step)).replaceAll("{step}", String(step));
@@ -47,22 +47,24 @@ const Doctor = (() => {
   };
   const CLASSES = new Set("cls class classes classification classifier ce xent nll lm mlm seg crossentropy".split(" "));
   function ofClasses(run, whole) { // of a total with parts, the part that levels are those of
+    const { PART, WHOLE } = K.levels_standing;
     const says = (name) => wordsOf(name).some((w) => CLASSES.has(w)) || ["cross", "entropy"].every((w) => wordsOf(name).includes(w));
     const tail = (s) => lower(finite(s.values.slice(-Math.max(20, s.values.length >> 2))).map(Math.abs)) || NaN, part = (s) => placeInKind(s.name, 0)[1] > 0;
     if (whole.kind !== "train_loss" || says(whole.name)) return whole;
     const all = tail(whole), share = (s) => tail(s) / all;
-    const parts = of(run, "train_loss").filter((s) => s !== whole && part(s) && ((share(s) > 0.02 && share(s) < 0.98) || (part(whole)
-      && tail(s) * 0.98 > all)));
+    const parts = of(run, "train_loss").filter((s) => s !== whole && part(s) && ((share(s) > PART && share(s) < WHOLE) || (part(whole)
+      && tail(s) * WHOLE > all)));
     return parts.length ? parts.find((s) => says(s.name)) ?? null : whole;
   }
   function excused(numbers, level, standing) {
+    const { BLOCKS, LEARNED } = K.levels_standing;
     if (level.kind === "plateau" || level.kind === "floor") {
-      const size = Math.max(1, Math.floor(numbers.length / 50));
+      const size = Math.max(1, Math.floor(numbers.length / BLOCKS));
       const blocks = size > 1 ? Array.from({ length: Math.floor(numbers.length / size) }, (_, k) => lower(numbers.slice(k * size, (k + 1) * size))) : [];
       return least(blocks) < level.value - 2 * standing.delta;
     }
     const trend = slope(numbers.slice(-standing.n));
-    return trend.falls && -trend.value * standing.n > 0.01 * level.value;
+    return trend.falls && -trend.value * standing.n > LEARNED * level.value;
   }
   function stuck(run) {
     let series = run.adversarial ? null : lossOf(run);
@@ -71,7 +73,7 @@ const Doctor = (() => {
     const from = steadyFrom(run), { steps, values } = picked(series, (k) => series.steps[k] >= from);
     if (values.length < 3 || !Number.isFinite(values.at(-1))) return null;
     const numbers = finite(values), at = median(numbers.slice(-Math.max(20, numbers.length >> 2)));
-    const found = run.levels.filter((l) => l.value > 0 && Math.abs(l.value - at) <= 0.06 * l.value).map((level) => [level, standsAt(values, level.value)])
+    const found = run.levels.filter((l) => l.value > 0 && Math.abs(l.value - at) <= K.levels_standing.NEAR * l.value).map((level) => [level, standsAt(values, level.value)])
       .filter(([level, standing]) => standing && !excused(numbers, level, standing)).sort((a,
         b) => Math.abs(a[1].median - a[0].value) - Math.abs(b[1].median - b[0].value))[0];
     if (!found) return null;
@@ -79,7 +81,7 @@ const Doctor = (() => {
     let first = standing.start, left = false;
     while (first - size >= 0 && !left) {
       const block = finite(values.slice(first - size, first));
-      left = block.length > 0 && Math.abs(median(block) - level.value) > Math.max(0.03 * level.value, 2 * standing.delta);
+      left = block.length > 0 && Math.abs(median(block) - level.value) > Math.max(K.levels_standing.WAY * level.value, 2 * standing.delta);
       if (!left) first -= size;
     }
     if (!left && first < size) first = 0;
@@ -88,8 +90,8 @@ const Doctor = (() => {
     return { level, standing, series, owner, begin, share, error: (3 * 1.2533 * noise(values.slice(-standing.n))) / Math.sqrt(standing.n) };
   }
   function standing(found, meaning, more = {}) {
-    const { level, standing: s } = found, below = level.value - s.median > Math.max(0.003 * level.value, found.error);
-    const lost = found.share >= 0.5 && level.kind === "chance" && !below;
+    const { level, standing: s } = found, below = level.value - s.median > Math.max(K.levels_standing.A_LITTLE * level.value, found.error);
+    const lost = found.share >= K.levels_standing.HALF && level.kind === "chance" && !below;
     const words = below && level.kind === "chance" ? `${meaning}, or next to nothing (${py(1 - s.median / level.value, ".1%")} below)` : meaning;
     return hit(`${found.series.name} stands at ${level.name}. Median ${py(s.median, ".4f")} within ${py(s.delta, ".4f")} over the last ${s.n} points,`
       + ` and there since step ${found.begin} `
@@ -99,38 +101,11 @@ const Doctor = (() => {
     const found = run.stuck;
     if (found?.owner === code) yield standing(found, typeof meaning === "string" ? meaning : meaning(found), code === "D404" ? { severity: "info" } : {});
   };
-  const MEANING = { chance: "the model predicts nothing, whatever it is shown", plateau: "every answer may be right, and this loss cannot say so" };
-  const telling = (value) => value > 0.7 && value < 2.1;
+  const MEANING = { chance: "the model predicts nothing, whatever it is shown", plateau: FIXES.may };
   function* atALevel(run) {
-    const found = run.stuck;
-    if (!found) yield* creeping(run);
-    else if (found.owner === "D403") {
-      const { level } = found, plateau = level.kind === "plateau";
-      yield standing(found, MEANING[level.kind] ?? "it does not move", { ...(plateau ? { fix: FIXES.plateau } : {}), ...(plateau && !telling(level.value)
-        ? { severity: "info" } : {}) });
-    }
-  }
-  function* creeping(run) {
-    const whole = lossOf(run);
-    if (!whole || run.adversarial || AGAINST.test(whole.name.toLowerCase())) return;
-    const from = steadyFrom(run), series = onlyFinite(whole), { steps, values } = picked(series, (k) => series.steps[k] >= from), n = values.length;
-    if (n < 100) return;
-    const last = n >> 2, at = lower(values.slice(-last)), step = steps[n - last];
-    for (const level of run.levels.filter((l) => l.kind === "plateau" && telling(l.value))) {
-      const falls = creeps(values.map((v) => v / level.value));
-      if (falls) yield hit(`${series.name} may be creeping towards ${level.name}. Median ${py(at, ".4f")} over the last ${last} points is`
-        + ` ${py(at / level.value - 1, ".1%")} above it; `
-        + `the last quarter brought ${py(falls[1], ".1%")}, the one before ${py(falls[0], ".1%")}`, { step, severity: "info", confidence: 0.4,
-          fix: FIXES.plateau, level: ["level", level.value] });
-    }
-  }
-  function creeps(values) {
-    const size = values.length >> 2, n = values.length, quarter = (k) => lower(values.slice(n - k * size, n - (k - 1) * size));
-    const [second, third, last] = [quarter(3), quarter(2), quarter(1)], before = second - third, now = third - last;
-    if (!(last > 1 && last <= 1.03) || before <= 0 || !(now > -0.01 && now <= Math.max(0.6 * before, 0.01))) return null;
-    const end = now > 0 && now < before ? last - (now * now) / (before - now) : last, part = Math.max(1, Math.floor(size / 5)), tail = values.slice(-4 * size);
-    const lowest = least(Array.from({ length: Math.floor(tail.length / part) }, (_, k) => lower(tail.slice(k * part, (k + 1) * part))));
-    return Math.min(end, lowest) > 0.99 ? [before, now] : null;
+    const found = run.stuck, plateau = found?.level.kind === "plateau";
+    if (found?.owner === "D403") yield standing(found, MEANING[found.level.kind] ?? "it does not move", plateau ? { fix: FIXES.plateau,
+      severity: "info" } : {});
   }
   // ------------------------------------------------------------------ values that are no numbers, or cannot be
   function* notFinite(run) {
@@ -140,7 +115,7 @@ const Doctor = (() => {
       const { steps, values } = series, bad = values.map((v) => !Number.isFinite(v)), at = bad.indexOf(true);
       if (at < 0 || (series === train && validation && rowsOfEvaluations(series, bad, validation))) continue;
       const count = bad.filter(Boolean).length, after = values.length - at, step = steps[at];
-      const lives = count <= Math.max(1, 0.05 * after) && after > 1 && !bad.at(-1);
+      const lives = count <= Math.max(1, K.D301.FEW * after) && after > 1 && !bad.at(-1);
       const before = at ? `, after ${py(values[at - 1], ".4g")} at step ${steps[at - 1]}` : "", end = lives ? "the others are finite again"
         : `${count} of the ${after} points from there on are not finite`;
       yield hit(`the ${what} "${series.name}" is ${py(values[at], ".4g")} for the first time at step ${step}${before}: ${lives ? `${count} in all,`
@@ -164,9 +139,9 @@ const Doctor = (() => {
     if (beside) places = bad.map((_, k) => k).filter((k) => bad[k] && Number.isFinite(values[k]) && (values[k] === 0 || (k > 0 && values[k] === values[k - 1])));
     else if (run.hidesNan) {
       const other = values.findLastIndex((v) => v !== 0);
-      if (other < 0 || Math.abs(values[other]) >= 0.01) places = values.map((_, k) => k).slice(other + 1);
+      if (other < 0 || Math.abs(values[other]) >= K.D901.FELL_FROM) places = values.map((_, k) => k).slice(other + 1);
     }
-    if (places.length < (beside ? 2 : 3)) return;
+    if (places.length < (beside ? K.D901.LINES : K.D901.ZEROS)) return;
     const first = beside && places[0] && bad[places[0] - 1] ? places[0] - 1 : places[0], zeros = places.filter((k) => values[k] === 0).length;
     yield hit(`${losses.name} is exactly 0 or repeats at ${places.length} lines (${zeros} of them 0.0) from step ${steps[places[0]]} on, `
       + `${beside ? "while the gradient norm is not finite" : "to the end of the log"}: the true loss there is NaN`, { step: steps[first], confidence: beside
@@ -176,20 +151,22 @@ const Doctor = (() => {
     const series = lossOf(run), { loss } = run.facts;
     if (!series || !["cross_entropy", "linear_cross_entropy"].includes(loss)) return;
     const { values, steps, name } = series;
-    if (loss === "cross_entropy" && values.length >= 20 && values.every((v) => v === 0)) {
+    if (loss === "cross_entropy" && values.length >= K.D405.ALWAYS && values.every((v) => v === 0)) {
       yield hit(`${name} is exactly 0 at all ${values.length} points: ${loss} has nothing to decide, or adds up nothing`, { severity: "warning" });
       return;
     }
-    const below = values.map((_, k) => k).filter((k) => values[k] < -1e-3), first = below[0];
+    const below = values.map((_, k) => k).filter((k) => values[k] < -K.D405.ROUNDING), first = below[0];
     if (below.length) yield hit(`${name} is ${py(values[first], ".4f")} at step ${steps[first]} and below 0 at ${below.length} of ${values.length}`
       + ` points, and ${loss} is never negative`, { step: steps[first] });
   }
   function* noLoss(run) {
+    const { FEW, SHOWN, LONGEST } = K.D903;
     const losses = ["train_loss", "eval_loss", "perplexity"].flatMap((kind) => of(run, kind));
     const longest = losses.reduce((a, b) => (a && a.values.length >= b.values.length ? a : b), null), points = longest ? longest.values.length : 0;
-    if (points >= 20) return;
-    const names = run.seen.slice(0, 8).map((n) => n.slice(0, 40)).join(", ") || "nothing", more = run.seen.length > 8 ? ` and ${run.seen.length - 8} more` : "";
-    yield points ? hit(`the longest loss curve, ${longest.name.slice(0, 40)}, has ${plural(points, "point")}; curves are judged from 20 on`,
+    if (points >= FEW) return;
+    const names = run.seen.slice(0, SHOWN).map((n) => n.slice(0, LONGEST)).join(", ") || "nothing",
+      more = run.seen.length > SHOWN ? ` and ${run.seen.length - SHOWN} more` : "";
+    yield points ? hit(`the longest loss curve, ${longest.name.slice(0, LONGEST)}, has ${plural(points, "point")}; curves are judged from ${FEW} on`,
       { severity: "info" })
       : hit(`no loss among ${plural(run.seen.length, "curve")}: the log has ${names}${more}`, { severity: "warning" });
   }

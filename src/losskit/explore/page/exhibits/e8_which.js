@@ -34,7 +34,8 @@
     ],
     view(state) {
       const leaf = leafOf(state), card = CARDS[state.card - 1], told = state.answer !== "", good = Number(state.answer) === card.right;
-      const options = card.options.map((value, k) => `<li class="${told && k === card.right ? "right" : told && k === Number(state.answer) ? "wrong" : ""}"><b>${"ABCD"[k]}</b> ${num(value, { kind: "sig", digits: 4, ...(k === card.right ? { py: card.py } : {}) })}</li>`);
+      const options = card.options.map((value, k) => `<li><button type="button" data-answer="${k}" class="${told && k === card.right ? "right" : told && k === Number(state.answer) ? "wrong" : ""}"><b>${"ABCD"[k]}</b>
+        ${num(value, { kind: "sig", digits: 4, ...(k === card.right ? { py: card.py } : {}) })}</button></li>`);
       const path = `<ol class="path"><li>${escaped(WORDS[state.task])}</li><li>${escaped(dataOf(state))}</li><li><code>${escaped(leaf.loss)}</code></li></ol>`;
       return `${path}<p>${figured(leaf.reason)}</p><dl class="big">${level(leaf, "start", "expect at the start")}${level(leaf, "constant", "the best constant answer")}${level(leaf, "best", "at best")}</dl>
         ${leaf.warning ? `<p class="note">${figured(leaf.warning)}</p>` : ""}<pre>${escaped(leaf.code)}</pre>
@@ -42,6 +43,17 @@
         ${listed("Also", leaf.alternatives)}${listed("Not", leaf.avoid)}
         <h3>Quiz, card ${num(state.card, { kind: "int" })} of ${num(CARDS.length, { kind: "int" })}</h3><p>${escaped(card.ask)}</p><ul class="options">${options.join("")}</ul>
         ${told ? `<p role="status"><b>${good ? "Right." : `No: ${"ABCD"[card.right]}.`}</b> ${escaped(card.why)}</p>` : '<p class="soft">Choose A, B, C or D.</p>'}`;
+    },
+    drag(view, state, again) {
+      for (const button of view.querySelectorAll("[data-answer]"))
+        button.addEventListener("click", () => {
+          state.answer = button.dataset.answer;
+          again();
+          view.querySelector(`[data-answer="${state.answer}"]`).focus(); // the button was drawn anew
+        });
+    },
+    after(state, name) {
+      if (name === "card") state.answer = "";
     },
     code(state) {
       const leaf = leafOf(state);
