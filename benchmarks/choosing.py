@@ -95,7 +95,11 @@ def noisy(kind: str, rows: int, width: int) -> Case:
         "Laplace": lambda: -(uniform - 0.5).sign() * (-2 * (uniform - 0.5).abs()).log1p(),
         "Cauchy": lambda: (math.pi * (uniform - 0.5)).tan(),
     }
-    return f"a line with {kind} noise", table(inputs, y=3 * line + made[kind]()), {"target": "y", "task": "regression"}
+    return (
+        f"a line of {width} inputs with {kind} noise",
+        table(inputs, y=3 * line + made[kind]()),
+        {"target": "y", "task": "regression"},
+    )
 
 
 def counts(kind: str) -> Case:
@@ -158,7 +162,7 @@ CASES: tuple[Callable[[], Case], ...] = (
     lambda: bundled("diabetes"),
     slips,
     lambda: noisy("normal", 5000, 300),
-    lambda: noisy("Laplace", 5000, 300),
+    lambda: noisy("Laplace", 5000, 100),
     lambda: noisy("Cauchy", 5000, 5),
     lambda: counts("Poisson"),
     lambda: counts("negative binomial"),

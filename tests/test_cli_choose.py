@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 from losskit.choosing import choose as choosing
+from losskit.choosing import prove as proving
 from losskit.choosing.advice import Proof
 from losskit.choosing.prove import run
 from losskit.cli import main
@@ -78,19 +78,23 @@ def test_a_proof_is_printed_and_its_page_written(tmp_path: Path, capsys: pytest.
     assert code == int("Proof: the training disagrees" in printed.out)
     assert "MAE" in printed.out
     assert "l1_loss" in page.read_text()
+    assert "a.csv, 60 rows, 20" in page.read_text(), "the page says of which file it is"
     assert printed.err.splitlines()[-1] == f"report: {page.resolve()}"
 
 
 @pytest.mark.parametrize(("word", "code"), [("agrees", 0), ("undecided", 0), ("disagrees", 1)])
 def test_only_a_proof_that_disagrees_fails(word: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(proving, "prove", lambda *_, **__: Proof({}, (), (), f"{word}: so it is", "", 9, 1.0))
+    assert main(["choose", str(csv(tmp_path / "a.csv")), "--target", "price", "--prove"]) == code
+
+
+def test_data_are_looked_at_once_for_a_proof(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: list[Any] = []
     real = choosing.choose
-
-    def proved(data: Any, *, prove: bool = False, **given: Any) -> Any:
-        advice = real(task="binary")
-        return replace(advice, proof=Proof({}, (), (), f"{word}: so it is", "", 9, 1.0)) if prove else advice
-
-    monkeypatch.setattr(choosing, "choose", proved)
-    assert main(["choose", str(tmp_path / "a.csv"), "--prove"]) == code
+    monkeypatch.setattr(choosing, "choose", lambda data, **given: calls.append(data) or real(data, **given))
+    monkeypatch.setattr(proving, "prove", lambda *_, **__: Proof({}, (), (), "undecided: so it is", "", 9, 1.0))
+    assert main(["choose", str(csv(tmp_path / "a.csv")), "--target", "price", "--prove"]) == 0
+    assert len(calls) == 1
 
 
 def test_nothing_to_read_or_to_learn_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def rows(case: dict[str, Any]) -> str:
         for name, gap in case["gaps"].items()
     )
     score = f"{case['metric']} {figures(case['score'])}, {'MLP' if case['model'] == 'mlp' else case['model']}"
-    return f"| {case['name']} | `{case['first']}` | {score} | {gaps or '–'} | {case['verdict']} |"
+    return f"| {case['name']}, {case['rows']:,} rows | `{case['first']}` | {score} | {gaps or '–'} | {case['verdict']} |"
 
 
 def summary(found: dict[str, Any]) -> str:

@@ -253,7 +253,7 @@ def scope(task: str, candidate_code: str, classes: int = 3, labels: int = 5) -> 
         return {
             "scores": draw(n, requires_grad=True),
             "relevance": (torch.arange(n) % 3).to(dtype),
-            "offsets": torch.tensor([0, 5, n]),
+            "ids": torch.arange(n) // 5,
         }
     if task == "language":
         logits = draw(2, 6, 9, requires_grad=True)

@@ -1,4 +1,4 @@
-"""What people hand over by mistake: numbers of any size, columns of things, names that are not there, classes in other clothes."""
+"""What people hand over by mistake: numbers of any size, columns of things, names that are not there, odd classes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_input_that_nobody_can_read_does_not_spoil_the_others(thing: Any) -> 
     table = {"thing": [thing] * 60, "x": X, "y": X}
     assert losskit.choose(table, target="y", task="regression").first is not None
     assert read_columns(table, target="y").features().left_out == {"thing": "neither numbers nor words"}
-    with pytest.raises(ValueError, match='"target" is "thing".*expected numbers, words'):
+    with pytest.raises(ValueError, match=r'"target" is "thing".*expected numbers, words'):
         losskit.choose(table, target="thing")
 
 
@@ -100,10 +100,11 @@ def test_the_group_of_a_table_may_be_an_array(group: Any) -> None:
 
 
 def test_options_of_data_without_data_are_an_error() -> None:
+    wrong: dict[str, Any] = {"task": 3}
     with pytest.raises(ValueError, match='"target" is of data'):
         losskit.choose(task="binary", target="y")
     with pytest.raises(ValueError, match='"task" is 3'):
-        losskit.choose(task=3)  # type: ignore[arg-type]  # what a user without a type checker does
+        losskit.choose(**wrong)
 
 
 # ------------------------------------------------------------------ targets
@@ -162,6 +163,7 @@ def test_classes_that_differ_in_case_only_are_warned_of() -> None:
 
 def test_two_rows_and_classes_that_come_once_are_refused() -> None:
     assert losskit.choose([0, 1]).first is None
+    assert losskit.choose([3.5]).refusal == '"target" is 3.5 in its only row: there is nothing to learn.'
     assert "comes once" in losskit.choose(X, task="multiclass").refusal
 
 
@@ -189,12 +191,13 @@ def test_a_list_that_is_missing_is_said() -> None:
     assert any("missing in all rows" in w for w in nowhere.warnings)
 
 
-def test_the_code_for_lists_of_negative_values_runs_on_them() -> None:
-    advice = losskit.choose({"x": X, "y": X, "q": torch.arange(60) // 5}, target="y", group="q", task="ranking")
+@pytest.mark.parametrize("values", [X, X.sign().long()], ids=["numbers", "-1 and 1"])
+def test_the_code_for_lists_of_negative_values_runs_on_them(values: torch.Tensor) -> None:
+    advice = losskit.choose({"x": X, "y": values, "q": torch.arange(60) // 5}, target="y", group="q", task="ranking")
     assert advice.first is not None
     for one in (advice.first, *advice.alternatives):
-        scores = torch.zeros(60, dtype=torch.float64, requires_grad=True)
-        space: dict[str, Any] = {"scores": scores, "relevance": X, "offsets": torch.arange(0, 61, 5)}
+        scores = X.roll(1).clone().requires_grad_()
+        space: dict[str, Any] = {"scores": scores, "relevance": values.double(), "ids": torch.arange(60) // 5}
         exec(one.code, space)
         (gradient,) = torch.autograd.grad(space["loss"], scores)
         assert float(gradient.abs().sum()) > 0

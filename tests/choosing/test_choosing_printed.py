@@ -11,7 +11,7 @@ from choosing_said import HOSTILE, advice
 from rich.console import Console
 
 from losskit.choosing.advice import Advice
-from losskit.choosing.printed import show, text
+from losskit.choosing.printed import digits, interval, show, text
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
@@ -32,9 +32,9 @@ def test_everything_is_said_in_every_width(width: int) -> None:
         "losskit.huber_loss(prediction, target, delta=118.7)",
         "Avoid mse_loss Outliers lead it.",
         "Proof: the training agrees",
-        "l1_loss linear 184.2 174 to 194 first choice",
-        "huber_loss linear 185.5 176 to 196 cannot tell",
-        "mse_loss linear 269.6 260 to 280 worse",
+        "l1_loss linear 184.2 174.2 to 194.2 first choice",
+        "huber_loss linear 185.5 175.5 to 195.5 cannot tell",
+        "mse_loss linear 269.6 259.6 to 279.6 worse",
         "MLP",
         "442 rows, 3 s.",
     ):
@@ -88,3 +88,10 @@ def test_json_is_plain_and_says_what_it_is() -> None:
         "loss": "l1_loss", "model": "linear", "metric": "MAE", "mean": 184.2, "low": 174.2, "high": 194.2, "folds": 10
     }  # fmt: skip
     assert str(advice()) == text(advice())
+
+
+def test_no_figure_is_printed_outside_of_its_interval() -> None:
+    assert interval(0.49985, 0.50004) == "0.4999 to 0.5"
+    for mean, half in ((0.4999, 1e-5), (123456.7, 0.3), (1.2345e-9, 1e-12), (-0.99999, 1e-6)):
+        low, high = interval(mean - half, mean + half).split(" to ")
+        assert float(low) <= float(digits(mean)) <= float(high)

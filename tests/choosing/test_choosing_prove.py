@@ -130,6 +130,7 @@ def test_absolute_error_is_proved_where_targets_slipped() -> None:
     assert next(iter(found.metrics)) == "MAE", "the metric that decides comes first"
 
 
+@pytest.mark.slow  # ten seconds: tens of models
 def test_a_wrong_first_choice_is_told_so() -> None:
     found = proof("count", counted(), one("mse_loss"), one("poisson_deviance_loss"))
     assert found.verdict.startswith("disagrees: poisson_deviance_loss is better than mse_loss by ")
@@ -140,6 +141,7 @@ def counted(rows: int = 500) -> Problem:
     return Problem("count", x, torch.poisson((0.6 * x.sum(1)).exp(), generator=random(3)).double())
 
 
+@pytest.mark.slow  # ten seconds: tens of models
 def test_softmax_loses_where_rows_have_several_labels() -> None:
     x = inputs(300)
     y = ((3 * x + torch.randn(300, 4, generator=random(1))) > 0).float()
@@ -176,6 +178,7 @@ def test_lists_are_ranked_with_a_lambda_weight_too(monkeypatch: pytest.MonkeyPat
         assert mean(found, name, "NDCG@10") > 0.9, name
 
 
+@pytest.mark.slow  # ten seconds: tens of models
 def test_classes_become_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "STEPS", 90)
     centers = 3 * inputs(3, 4, seed=5)
@@ -189,8 +192,8 @@ def test_classes_become_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("loss", "options"),
-    [("gaussian_nll_loss", {}), ("student_t_nll_loss", {}), ("quantile_loss", {"quantile": 0.5}), ("msle_loss", {}),
-     ("multi_quantile_loss", {"quantiles": [0.1, 0.5, 0.9]}), ("huber_loss", {"delta": 5.0}), ("gamma_deviance_loss", {})],
+    [("huber_loss", {"delta": 5.0}), ("gamma_deviance_loss", {}), ("tweedie_deviance_loss", {"power": 1.5}),
+     ("negative_binomial_nll_loss", {"log_dispersion": 0.0})],
 )  # fmt: skip
 def test_every_kind_of_head_finds_the_line(loss: str, options: Mapping[str, Any]) -> None:
     x = inputs(150)
@@ -232,7 +235,7 @@ def test_a_candidate_that_refuses_the_data_is_left_out_with_its_reason() -> None
     problem = slipped(80)
     problem.target[3] = 0
     found = proof("regression", problem, one("l1_loss"), one("mape_loss"))
-    assert {s.loss for s in found.scores} == {"l1_loss"}
+    assert {s.loss for s in found.scores} == {"l1_loss", "best constant"}
     assert "Not trained: mape_loss (" in found.method
 
 
@@ -250,7 +253,7 @@ def test_large_data_are_drawn_from_and_said_so(monkeypatch: pytest.MonkeyPatch) 
     ("table", "options", "said"),
     [
         ({"y": [0, 1] * 40}, {"task": "binary"}, "no inputs to train on"),
-        ({"x": [1.0, 2.0] * 9, "y": [0, 1] * 9}, {"task": "binary"}, "needs 20 rows"),
+        ({"x": [1.0, 2.0, 3.0] * 6, "y": [0, 1] * 9}, {"task": "binary"}, "needs 20 rows"),
         ({"x": [1.0, 2.0] * 40, "y": [0] * 79 + [1]}, {"task": "binary"}, "rarest class has 1 row"),
     ],
 )
@@ -267,7 +270,7 @@ def test_a_language_model_is_not_trained_in_a_minute() -> None:
     from losskit.choosing.columns import read_columns
     from losskit.choosing.prove import prove
 
-    with pytest.raises(ValueError, match=r"losskit\.evaluate\.perplexity"):
+    with pytest.raises(ValueError, match="`losskit perplexity compare`"):
         prove(Advice("language", one("cross_entropy")), read_columns({"text": ["a", "b"]}))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from losskit.choosing.advice import Comparison, Scored
 from losskit.choosing.prove.metrics import Metric
-from losskit.choosing.prove.verdict import compared, scored, verdict
+from losskit.choosing.prove.verdict import any_beats, compared, scored, verdict
 
 MAE = Metric("MAE", "lower is better", False, lambda guess, target: 0.0)
 AUC = Metric("AUC", "higher is better", True, lambda guess, target: 0.0)
@@ -36,6 +36,8 @@ def test_a_first_choice_that_is_beaten_disagrees_by_the_worst_gap() -> None:
 
 def test_intervals_that_hold_zero_decide_nothing() -> None:
     assert said(gap("b", 0.5, 1.0)).startswith("undecided: a cannot be told from b, 0.5 (-0.5 to 1.5)")
+    both = said(gap("b", 0.5, 1.0), gap("wrong", 0.2, 1.0), avoid=["wrong"])
+    assert both.startswith("undecided: a cannot be told from any of the two: b 0.5 (-0.5 to 1.5), wrong 0.2 (-0.8 to 1.2)")
     assert said().startswith("undecided: nothing could be compared with a")
 
 
@@ -54,6 +56,14 @@ def test_the_model_that_does_better_decides() -> None:
 
 def test_another_figure_that_asks_for_another_loss_is_said_beside_it() -> None:
     assert said(gap("b", 2.0, 1.0), gap("b", -3.0, 1.0, metric="AUC")).endswith("; for AUC b is better by 3 (2 to 4)")
+
+
+@pytest.mark.parametrize(("metric", "better"), [(MAE, 1.0), (AUC, 3.0)])
+def test_a_candidate_beats_a_constant_in_the_direction_of_the_figure(metric: Metric, better: float) -> None:
+    folds = {("a", "mlp"): {metric.name: [better, better]}, ("b", "mlp"): {}}
+    assert any_beats(folds, [2.0, 2.0], metric, 0.25)
+    assert not any_beats(folds, [better, better], metric, 0.25)
+    assert not any_beats(folds, [2 * better - 2.0] * 2, metric, 0.25), "as far on the other side"
 
 
 @pytest.mark.parametrize(("metric", "sign"), [(MAE, 1), (AUC, -1)])
@@ -76,3 +86,10 @@ def test_scores_are_means_over_folds() -> None:
     (found,) = scored({("a", "mlp"): {"MAE": [1.0, 3.0]}}, 0.25)
     assert (found.loss, found.model, found.metric, found.mean, found.folds) == ("a", "mlp", "MAE", 2.0, 2)
     assert found.low < 2 < found.high
+
+
+def test_a_constant_is_beaten_by_the_same_share_in_folds_of_any_size() -> None:
+    flat = [1.0, 2.0, 400.0, 3.0, 1.5]
+    assert any_beats({("a", "mlp"): {"MAE": [0.5 * v for v in flat]}}, flat, MAE, 0.25)
+    as_often_worse = [v * r for v, r in zip(flat, (0.9, 1.1, 1.0, 1.2, 0.8), strict=True)]
+    assert not any_beats({("a", "mlp"): {"MAE": as_often_worse}}, flat, MAE, 0.25)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,24 @@ def test_nothing_that_was_given_is_changed() -> None:
     column = read_columns(values).target
     column.values[0] = 9
     assert values.tolist() == [1, 2]
+
+
+CELLS = ["5", "+5", "-5", "007", ".5", "5.", "5.e3", "1e3", "-1.5E-3", "inf", "Infinity", " 5", "True", "1_0", "9" * 20, "nan",
+         "x", "0x1F", "1;true\n2.5;1", "1;2\n\n3;", '"x ""y""";2\n"two\nlines";4', "1;NA\r\n2;false\r", ";\nNULL;"]  # fmt: skip
+
+
+@pytest.mark.parametrize("cells", CELLS)
+@pytest.mark.parametrize(("suffix", "last"), [(".csv", ";\n"), (".tsv", "")])
+def test_plain_text_is_read_without_polars_as_polars_reads_it(
+    cells: str, suffix: str, last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"data{suffix}"
+    text = f"a;b\n{cells if ';' in cells else cells + ';3'}\n{last}"
+    path.write_bytes((text if suffix == ".csv" else text.replace(";", "\t")).encode())
+    there = read_columns(path, target="b", inputs=["a"])
+    monkeypatch.setitem(sys.modules, "polars", None)
+    without = read_columns(path, target="b", inputs=["a"])
+    for one, other in zip((*there.inputs, there.target), (*without.inputs, without.target), strict=True):
+        assert (one.kind, one.stored, one.levels) == (other.kind, other.stored, other.levels)
+        assert torch.equal(one.missing, other.missing)
+        assert torch.equal(one.known, other.known)

@@ -9,7 +9,7 @@ import torch
 from choosing_made import counts_from_inputs, linear
 
 from losskit.choosing.columns import read_columns
-from losskit.choosing.profile_classes import balance_of, share_interval
+from losskit.choosing.profile_classes import balance_of
 from losskit.choosing.profile_counts import scatter_of
 from losskit.choosing.profile_lists import lists_of
 from losskit.choosing.profile_numbers import NORMAL_TAIL, quantiles, residuals, shape_of
@@ -71,6 +71,13 @@ def test_the_bound_of_the_tail_ratio_is_kept_by_nearly_all_normal_samples() -> N
         assert sum(shape_of(torch.randn(rows, dtype=torch.float64)).heavy for _ in range(1000)) <= 4
 
 
+def test_one_normal_sample_in_2000_is_called_skewed() -> None:
+    """Of 1,000 samples, five or more are so with a probability of 2e-4; at 2.5 standard errors it would be twelve."""
+    torch.manual_seed(0)
+    for rows in (50, 500):
+        assert sum(shape_of(torch.randn(rows, dtype=torch.float64)).skewed for _ in range(1000)) <= 4
+
+
 def test_quantiles_are_those_of_torch() -> None:
     values = torch.randn(1001, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     shares = [0.0, 0.025, 0.3, 0.5, 1.0]
@@ -86,6 +93,9 @@ def test_residuals_are_the_noise_that_was_added() -> None:
     assert left is not None
     assert float(left.std()) == pytest.approx(0.5, rel=0.05)
     assert float(target.values.std()) > 3
+    wider = residuals(read_columns(made["data"], inputs=1000 * made["inputs"]), target.values, target.rows)
+    assert wider is not None
+    assert torch.allclose(wider, left, atol=1e-4)
 
 
 def test_without_inputs_or_with_too_many_there_are_no_residuals() -> None:
@@ -128,10 +138,20 @@ def test_poisson_counts_are_not_called_bursts() -> None:
         assert not scatter.inflated
 
 
-def test_the_interval_of_a_share_is_wilsons() -> None:
-    """10 of 100 at z = 1.96: (0.0552, 0.1744), Wilson 1927."""
-    assert share_interval(10, 100, 1.96) == pytest.approx((0.0552, 0.1744), abs=1e-4)
-    assert share_interval(0, 100, 1.96)[0] == 0
+def test_what_is_left_of_a_ratio_is_that_of_the_ends_of_wilsons_intervals() -> None:
+    z, n, rare = 2.5758293, 1000, 100
+    ends = [
+        (k + z * z / 2 + side * z * math.sqrt(k * (n - k) / n + z * z / 4)) / (n + z * z) for k, side in ((900, -1), (rare, 1))
+    ]
+    assert balance_of(torch.tensor([900, rare])).least == pytest.approx(ends[0] / ends[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [([2069, 201], "at the border of 1 to 10"), ([40, 2], "too few rows"), ([90, 10], "up to 1 to 10")],
+)
+def test_a_ratio_near_ten_is_at_the_border_and_only_few_rows_are_too_few(counts: list[int], said: str) -> None:
+    assert said in balance_of(torch.tensor(counts)).plain
 
 
 def test_balance_leaves_out_classes_that_never_occur() -> None:
@@ -172,6 +192,25 @@ def test_duplicates_are_counted_over_all_columns() -> None:
     table = {"x": [1e12, 2e12, 1e12, 1e12], "z": [1e-9, 2e-9, 1e-9, 3e-9], "y": [0, 1, 0, 0]}
     facts = {f.name: f for f in rows_facts(read_columns(table, target="y"))}
     assert facts["duplicates"].value == 1 / 4
+
+
+def _repeats(table: dict[str, torch.Tensor]) -> bool:
+    columns = read_columns(table, target="y")
+    return any("repeat an earlier one" in w for w in rows_warnings(columns, rows_facts(columns)))
+
+
+def test_rows_of_few_different_values_repeat_and_are_healthy() -> None:
+    torch.manual_seed(0)
+    assert not _repeats({name: torch.randint(0, 2, (1000,)) for name in "abcy"})
+    assert not _repeats({"age": torch.randint(20, 80, (1000,)), "y": torch.randint(0, 2, (1000,))})
+
+
+def test_copied_rows_are_warned_of() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(800).repeat(2)[:1000], torch.randint(0, 2, (800,)).repeat(2)[:1000]
+    assert _repeats({"x": x, "y": y})
+    many = {name: torch.randint(0, 4, (800,)).repeat(2)[:1000] for name in "abcdefgy"}
+    assert _repeats(many)
 
 
 def test_the_yes_of_two_words_is_the_one_that_says_so_or_the_rarer() -> None:

@@ -9,8 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from doctor_helpers_levels import a_run, curve
 from losskit.doctor import Monitor
 from losskit.doctor.during.targets import Targets
+from losskit.doctor.evidence import Evidence
+from losskit.doctor.evidence.run import Reading
+from losskit.doctor.examine import examine
 from losskit.doctor.levels_constant import constant_of_run, less_the_targets
 
 Loss = Callable[..., Tensor]
@@ -74,6 +78,16 @@ def test_targets_that_no_batch_entry_holds_or_that_are_not_the_whole_loss_have_n
             monitor.step(loss_fn(monitor.model(x), y), batch=(x, y))
         assert constant_of_run(monitor.run) is None
     assert not Targets().series
+
+
+@pytest.mark.parametrize(("name", "form"), [("accuracy", "csv"), ("accuracy", "live"), ("mse_loss", "csv")])
+def test_a_column_of_a_log_that_is_called_like_it_is_none(name: str, form: str) -> None:
+    values = 2.3 + 0.01 * torch.randn(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    run = a_run(values, curve(values, "metric", name=f"best constant of {name}"), facts={"C": 10}, reading=Reading(form))
+    assert constant_of_run(run) is None
+    found, faults = examine(Evidence("after", run=run))
+    assert faults == ()
+    assert [one.code for one in found] == ["D403"]
 
 
 def test_a_regression_on_unrelated_inputs_stands_at_the_variance_of_its_targets() -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from doctor_helpers_levels import a_run, curve
 from losskit.doctor import diagnose
@@ -20,8 +19,6 @@ from losskit.doctor.examine import examine
 from losskit.doctor.finding import Finding, Hit, rules
 from losskit.doctor.page.terminal import text
 from losskit.doctor.report import Case, Report
-
-PLATEAU = math.log(math.e + 9) - 1  # of a softmax twice over 10 classes
 
 
 def noise(count: int) -> Tensor:
@@ -43,15 +40,18 @@ def said_of(values: Tensor, **facts: Any) -> list[tuple[str, str]]:
 
 def test_a_log_that_begins_after_the_explosion_is_no_healthy_one() -> None:
     (one,) = findings(a_run(1e9 * (1 + 0.1 * noise(200)), facts={"vocab_size": 50257}))
-    assert (one.code, one.severity, one.hit.step) == ("D501", "error", 0)
+    assert (one.code, one.severity, one.hit.step) == ("D501", "warning", 0)
     assert one.hit.numbers["ratio"] == pytest.approx(1e9 / math.log(50257), rel=0.05)
     assert one.hit.level.startswith("ln 50257")
+    assert one.hit.said.index("may be a sum") < one.hit.said.index("exploded")
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (1e9 * torch.exp(-torch.arange(200) / 100), [("D501", "info")]),  # it comes down: a sum, or another loss
+        (1e9 * torch.exp(-torch.arange(200) / 100), []),  # it comes down: a sum, or another loss
+        (1.6e7 * (0.8 + 0.2 * torch.exp(-torch.arange(200) / 20)), []),  # a sum over 8e6 tokens, by a fifth
+        (1.6e7 * (1 - 0.002 * torch.arange(100)) * (1 + 0.1 * noise(100)), []),  # by as much, in noise half as wide
         (5e4 * (1 + 0.1 * noise(200)), [("D501", "info")]),  # so many times chance may be a sum over tokens
         (5e4 * torch.exp(-torch.arange(200) / 100), []),  # and one that learns is one
         (8.0 * torch.exp(-torch.arange(200) / 100) + 0.2, []),
@@ -73,47 +73,6 @@ def test_no_checkpoint_is_older_than_the_first_step_of_a_log() -> None:
     assert "fresh weights" in early.fix
     assert "the checkpoint before" not in early.fix
     assert "Start again from the checkpoint before step 281" in late.fix  # 2.3 exp(1 / 30) is 1.19 times 2
-
-
-# ------------------------------------------------------------------ D403: on its way to a plateau
-
-
-def trained(twice: bool, rate: float, wrong: float = 0.0) -> Tensor:
-    """800 steps of a small classifier of 10 classes."""
-    torch.manual_seed(0)
-    x = torch.randn(2048, 64)
-    y = (x @ torch.randn(64, 10)).argmax(1)
-    y = torch.where(torch.rand(2048) < wrong, torch.randint(10, (2048,)), y)
-    layers = [nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10), *([nn.Softmax(1)] if twice else [])]
-    model = nn.Sequential(*layers)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
-    losses = []
-    for _ in range(800):
-        rows = torch.randint(2048, (128,))
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x[rows]), y[rows])
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return torch.tensor(losses, dtype=torch.float64)
-
-
-def test_a_softmax_twice_that_has_not_yet_come_to_rest_is_told_where_it_is_going() -> None:
-    values = trained(True, 1e-3)
-    (one,) = findings(a_run(values, facts={"num_classes": 10}))
-    assert (one.code, one.severity) == ("D403", "info")
-    assert one.hit.numbers["level"] == pytest.approx(PLATEAU)
-    assert 1.01 < one.hit.numbers["median"] / PLATEAU < 1.03
-    assert "Remove the softmax" in one.fix
-    assert findings(a_run(values), "during") == ()
-
-
-@pytest.mark.parametrize(("rate", "wrong"), [(1e-4, 0.0), (3e-4, 0.3)])
-def test_a_loss_that_passes_the_plateau_of_a_softmax_twice_is_not_on_its_way_to_it(rate: float, wrong: float) -> None:
-    values = trained(False, rate, wrong)
-    below = (values.unfold(0, 40, 1).median(dim=1).values < 1.03 * PLATEAU).nonzero()
-    for end in (int(below[0]) + 40, len(values)):  # as it passes, and at its end
-        assert "D403" not in [one.code for one in findings(a_run(values[:end], facts={"num_classes": 10}))]
 
 
 # ------------------------------------------------------------------ D215: a whole multiple

@@ -136,6 +136,42 @@ def test_an_optimizer_with_a_closure_is_silent_inside_and_after_it() -> None:
         assert late(monitor) == [], inside
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_an_optimizer_that_is_fused_into_the_backward_pass_is_silent(every: int) -> None:
+    model = nn.Linear(FEATURES, CLASSES)
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    ready = []
+
+    def stepped(p: Tensor) -> None:
+        ready.append(p)
+        if len(ready) % every == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    for p in model.parameters():
+        p.register_post_accumulate_grad_hook(stepped)
+    with Monitor(model, optimizer, F.cross_entropy, sinks=(), every=1, looks=False) as monitor:
+        for batch in batches(STEPS):
+            loss = F.cross_entropy(model(batch[0]), batch[1])
+            loss.backward()
+            monitor.step(loss, batch=batch)
+    assert len(ready) == 2 * STEPS
+    assert late(monitor) == []
+
+
+def test_an_optimizer_of_a_small_part_of_the_model_is_no_order_of_the_whole() -> None:
+    model = nn.ModuleList([network(), nn.Linear(FEATURES, 1), nn.Linear(FEATURES, 1), nn.Linear(FEATURES, 1)])
+    optimizer = torch.optim.SGD(model[1].parameters(), 0.05)
+    with Monitor(model, optimizer, F.mse_loss, sinks=(), every=1, looks=False) as monitor:
+        for x, _ in batches(STEPS):
+            optimizer.zero_grad()
+            loss = model[1](x).square().mean()
+            loss.backward()
+            optimizer.step()
+            monitor.step(loss, batch=(x, x))
+    assert late(monitor) == []
+
+
 def test_one_batch_without_a_backward_pass_is_no_order() -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), 0.05)

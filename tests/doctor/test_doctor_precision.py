@@ -207,6 +207,27 @@ def test_dead_units_are_counted_over_enough_rows():
     assert not found(Step(net(), F.cross_entropy), points(1024))
 
 
+class Kept(nn.Module):
+    """A penalty of long outputs, which none is, beside a layer of few units."""
+
+    def __init__(self, dim, dead):
+        super().__init__()
+        self.first, self.act, self.last, self.over, self.dim = nn.Linear(20, 4), nn.ReLU(), nn.Linear(4, 10), nn.ReLU(), dim
+        nn.init.constant_(self.first.bias, -100.0 if dead else 1.0)
+
+    def forward(self, x):
+        h = self.act(self.first(x))
+        long = h.norm() if self.dim is None else h.norm(dim=1, keepdim=self.dim)
+        return self.last(h) + 0 * self.over(long - 5000).sum()
+
+
+@pytest.mark.parametrize("dim", [True, False, None])
+def test_a_hinge_whose_penalty_is_met_for_all_samples_is_no_dead_layer(dim):
+    torch.manual_seed(0)
+    assert not found(Step(Kept(dim, dead=False), F.cross_entropy), points(1024))
+    assert found(Step(Kept(dim, dead=True), F.cross_entropy), points(1024))["D311"].hit.where == "act"
+
+
 def test_channels_are_the_units_of_a_convolution():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10))

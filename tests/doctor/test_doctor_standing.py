@@ -15,6 +15,7 @@ from doctor_helpers_levels import a_run, codes, curve, entropy, noisy, told
 from losskit.doctor.evidence import Evidence, Settings
 from losskit.doctor.evidence.calls import Level
 from losskit.doctor.evidence.probes import Look, Probes
+from losskit.doctor.evidence.run import Reading
 from losskit.doctor.examine import examine
 from losskit.doctor.finding import Finding
 
@@ -68,11 +69,28 @@ def test_a_run_at_a_level_gets_one_finding_the_most_specific(facts: dict[str, An
     assert not told(a_run(torch.cat([at * fall, noisy(0.9 * at, noise=0.005 * at)]), facts=facts))  # 10 % below
 
 
-@pytest.mark.parametrize(("classes", "severity"), [(10, "warning"), (100, "info"), (2, "info")])
-def test_a_plateau_that_healthy_runs_stop_at_too_is_only_worth_knowing(classes: int, severity: str) -> None:
+@pytest.mark.parametrize("classes", [10, 100, 2])
+def test_a_plateau_that_healthy_runs_stop_at_too_is_only_worth_knowing(classes: int) -> None:
     at = math.log(math.e + classes - 1) - 1
     (found,) = told(a_run(torch.cat([torch.linspace(math.log(classes), at, 100), noisy(at, noise=0.005)]), facts={"C": classes}))
-    assert (found.code, found.severity, found.hit.numbers["level"]) == ("D403", severity, pytest.approx(at))
+    assert (found.code, found.severity, found.hit.numbers["level"]) == ("D403", "info", pytest.approx(at))
+    assert found.hit.said.endswith("this may be so, or a healthy loss ends here by chance, which a log alone does not tell")
+
+
+@pytest.mark.parametrize("floor", [1.44, 1.46, 1.475, 1.49, 1.505, 1.52])
+@pytest.mark.parametrize("pace", [3.0, 8.0, 20.0])
+def test_a_healthy_loss_that_happens_to_end_near_the_plateau_of_a_softmax_twice_is_no_alarm(floor: float, pace: float) -> None:
+    values = floor + (2.3 - floor) * torch.exp(-pace * torch.arange(800) / 800) + noisy(0, 800, noise=0.01)
+    assert {one.severity for one in told(a_run(values, facts={"C": 10}))} <= {"info"}
+
+
+def test_the_plateau_of_a_mistake_that_was_seen_in_a_live_run_is_an_alarm() -> None:
+    seen = Level("ln(e + 9) - 1: a softmax twice", math.log(math.e + 9) - 1, "plateau", "D101")
+    run = a_run(torch.cat([torch.linspace(2.3, seen.value, 100), noisy(seen.value, noise=0.005)]), levels=(seen,))
+    (live,) = told(replace(run, reading=Reading("live")), "during")
+    (read,) = told(run)
+    assert (live.severity, read.severity) == ("warning", "info")
+    assert "by chance" not in live.hit.said
 
 
 def test_facts_add_to_what_the_calls_of_a_live_run_show() -> None:

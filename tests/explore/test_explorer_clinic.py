@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -33,6 +34,17 @@ PASTE_EVENT = """(text) => { const data = new DataTransfer(); data.setData("text
   const event = new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true});
   document.querySelector("#clinic-log").dispatchEvent(event); }"""
 KINDS = {"num_classes": "classes", "vocab_size": "tokens", "batch_size": "pairs"}
+STORED = ("rules", "fixes", "constants", "ported", "more")
+# numbers of the same files that no log in the page needs: for live runs, for points that are means, for long curves
+LIVE: Mapping[str, Sequence[str]] = {
+    "D214": ("FEW_POINTS",),
+    "D501": ("FOURFOLD", "HUGE", "LATER", "SOON"),
+    "D504": ("ALIVE", "CLEAN", "LEFT", "LOOKS", "PACE"),
+    "D505": ("PATIENCE", "SHARE"),
+    "curve": ("FIRST", "LATE", "SHARE"),
+    "excursions": ("IN_A_ROW", "NORMAL"),
+    "levels_standing": ("LIVE_ERROR", "LIVE_STEPS", "LONG", "NEAR_LEVEL", "PADDED"),
+}
 QUICK = 4  # every fourth of the generated logs is pasted; the slow test asks of all
 
 
@@ -111,7 +123,20 @@ def test_the_stored_findings_are_the_doctors_of_the_stored_log(run: dict[str, An
 
 def test_the_stored_texts_are_those_of_the_findings() -> None:
     codes = {one["code"] for run in RECORDED["runs"] for one in run["findings"]}
-    assert json.loads(json.dumps(clinic.texts(codes))) == {name: RECORDED[name] for name in ("rules", "fixes", "ported", "more")}
+    assert json.loads(json.dumps(clinic.texts(codes))) == {name: RECORDED[name] for name in STORED}
+
+
+def test_the_page_takes_every_number_of_a_ported_rule_from_the_rule() -> None:
+    taken = set[tuple[str, str]]()
+    for file in sorted((SHIPPED.parent / "exhibits").glob("e7_*.js")):
+        text = file.read_text(encoding="utf-8")
+        taken |= set(re.findall(r"\bK\.(\w+)\.([A-Z_]+)", text))
+        for names, rule in re.findall(r"\{ ([A-Z_, ]+) \} = (?:K|RECORDED\.clinic\.constants)\.(\w+)", text):
+            used = {name for name in names.split(", ") if len(re.findall(rf"\b{name}\b", text)) > 1}
+            taken |= {(rule, name) for name in used}
+    known = {(rule, name) for rule, numbers in RECORDED["constants"].items() for name in numbers}
+    assert known - taken == {(rule, name) for rule, names in LIVE.items() for name in names}
+    assert taken <= known
 
 
 def test_ten_curves_or_more_healthy_and_sick_are_there() -> None:

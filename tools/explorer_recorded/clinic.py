@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Collection, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +13,11 @@ import torch
 
 from losskit.demos.sick_runs_patients import PATIENTS
 from losskit.demos.sick_runs_ward import LOOK_EVERY, Patient, Training
-from losskit.doctor import diagnose
+from losskit.doctor import diagnose, levels_standing
 from losskit.doctor.finding import Finding, Rule, reflowed, rules
+from losskit.doctor.findings.d403_stuck_at_a_level import MAY
 from losskit.doctor.findings.d501_divergence import CHECKPOINT, NO_CHECKPOINT
+from losskit.doctor.statistics import curve, excursions, level, rising
 from losskit.doctor.step import Step
 
 # what the page asks itself; the other rules that a log is asked by are counted
@@ -22,6 +25,7 @@ PORTED = (
     *("D214", "D301", "D309", "D403", "D404", "D405", "D501", "D502", "D504", "D505"),
     *("D601", "D604", "D702", "D804", "D901", "D903", "D904"),
 )
+BESIDE = (levels_standing, level, rising, excursions, curve)  # what rules have in common
 DRAWN = ("level", "low", "start", "before", "chance", "best")  # the number of a finding that is drawn as a line
 STEP = 987654  # of a made log, to find where a fix says the step
 
@@ -67,7 +71,17 @@ def texts(codes: Collection[str]) -> dict[str, Any]:
     known = rules()
     shown = {code: _text(known[code]) for code in sorted({*PORTED, *codes})}
     more = sum("after" in rule.phases for rule in known.values()) - len(PORTED)
-    return {"rules": shown, "fixes": _fixes(), "ported": len(PORTED), "more": more}
+    files = {code: known[code].function.__module__ for code in PORTED} | {
+        one.__name__.rpartition(".")[2]: one.__name__ for one in BESIDE
+    }
+    constants = {name: numbers for name, module in files.items() if (numbers := _constants(module))}
+    return {"rules": shown, "fixes": _fixes(), "constants": constants, "ported": len(PORTED), "more": more}
+
+
+def _constants(module: str) -> dict[str, float]:
+    """The numbers at the head of a file of rules or statistics, which the page asks by."""
+    named = vars(import_module(module))
+    return {name: value for name, value in named.items() if name.isupper() and type(value) in (int, float)}
 
 
 def _recorded(patient: Patient, chosen: Chosen) -> dict[str, Any]:
@@ -111,6 +125,7 @@ def _fixes() -> dict[str, str]:
     return {
         "log": log.replace(str(STEP), "{step}"),
         "plateau": plateau,
+        "may": MAY,
         "checkpoint": CHECKPOINT,
         "no_checkpoint": NO_CHECKPOINT,
     }

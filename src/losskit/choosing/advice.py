@@ -90,6 +90,8 @@ class Proof:
     method: str
     rows: int
     seconds: float
+    inputs: str = ""
+    """What the models were shown, how it was written as numbers, and which columns were left out, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class Advice:
     questions: tuple[Question, ...] = ()
     refusal: str = ""
     proof: Proof | None = None
+    source: str = ""
+    """The file that it is about, where there is one."""
 
     def __str__(self) -> str:
         from .printed import text

@@ -101,7 +101,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, datetime):
-        return value.to_pydatetime(warn=False) if hasattr(value, "to_pydatetime") else value
+        plain: Any = getattr(value, "to_pydatetime", None)  # of pandas, whose times have nanoseconds
+        return value if plain is None else plain(warn=False)
     if isinstance(value, timedelta):
         return value.total_seconds()
     if type(value).__name__ in ("Period", "Interval") or isinstance(value, time):  # named, as days of the week are

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -19,6 +20,8 @@ from .columns_cells import MISSING, make_column
 
 __all__ = ["is_table", "read_table", "table_columns"]
 
+WHOLE = re.compile(r"-?[0-9]+")
+REAL = re.compile(r"-?[0-9]+|[+-]?([0-9]*\.[0-9]+([eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]+\.|inf)")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".npy", ".npz")
 
 
@@ -90,7 +93,10 @@ def _csv(text: str, label: str, separator: str | None) -> Any:
         # a decimal comma makes the semicolon the separator where both are there
         separator = ";" if header.count(";") > header.count(",") else "\t" if header.count("\t") > header.count(",") else ","
     _even(text, label, separator)
-    polars = _polars(label)
+    try:
+        polars = import_module("polars")
+    except ImportError:
+        return _plain_csv(text, separator)
     try:
         return polars.read_csv(
             io.BytesIO(text.encode()),
@@ -101,6 +107,30 @@ def _csv(text: str, label: str, separator: str | None) -> Any:
         )
     except polars.exceptions.PolarsError as bad:
         raise DataError(f"{label}: {str(bad).splitlines()[0]}, expected CSV with a line of column names") from None
+
+
+def _plain_csv(text: str, separator: str) -> dict[str, list[Any]]:
+    """The columns without polars, in the types that it gives them; an empty line is a row of missing values."""
+    # polars leaves out empty lines ahead of the header only
+    rows = list(csv.reader(io.StringIO(text.lstrip("\r\n"), newline=""), delimiter=separator))
+    names = rows[0]
+    cells = [row or [""] * len(names) for row in rows[1:]]
+    return {name: _typed([row[i] for row in cells]) for i, name in enumerate(names)}
+
+
+def _typed(words: list[str]) -> list[Any]:
+    """Whole numbers, numbers, or bools where all that are there are so written; else words."""
+    there = {word for word in words if word not in MISSING}
+    made: dict[str, Any] = {word: word for word in there}
+    if there and all(map(WHOLE.fullmatch, there)):
+        # as from polars: whole numbers with a gap, or beyond 64 bits, come as floats
+        whole = not (set(words) & set(MISSING)) and all(abs(int(word)) < 2**63 for word in there)
+        made = {word: int(word) if whole else float(word) for word in there}
+    elif there and all(map(REAL.fullmatch, there)):
+        made = {word: float(word) for word in there}
+    elif there and all(word.lower() in ("true", "false") for word in there):
+        made = {word: word.lower() == "true" for word in there}
+    return [made.get(word) for word in words]
 
 
 def _even(text: str, label: str, separator: str) -> None:

@@ -12,7 +12,7 @@ from .columns import Column, Columns
 from .columns_cells import is_number
 from .kinds_numbers import decide_number
 from .kinds_pairs import decide_pairs
-from .kinds_said import Decision
+from .kinds_said import Decision, all_rows
 from .profile_lists import lists_of
 from .targets import group_codes
 
@@ -37,7 +37,7 @@ def decide(columns: Columns) -> Decision:
         return decide_pairs(columns)
     for target in columns.targets:
         if bool(target.missing.all()):
-            return Decision(None, refusal=f'"{target.name}" is missing in all {columns.rows} rows: there is nothing to learn.')
+            return Decision(None, refusal=f'"{target.name}" is missing in {all_rows(columns.rows)}: there is nothing to learn.')
     if (found := decide_pairs(columns)).task == "embedding":
         return found
     alone = _several(columns) if len(columns.targets) > 1 else _one(columns.target, columns)
@@ -73,7 +73,7 @@ def _words(column: Column) -> Decision:
     known = len(column.known)
     classes = len(torch.unique(column.known))
     if classes == 1:
-        return Decision(None, refusal=f'"{column.name}" is {column.levels[0]!r} in all {known} rows: there is nothing to learn.')
+        return Decision(None, refusal=f'"{column.name}" is {column.levels[0]!r} in {all_rows(known)}: there is nothing to learn.')
     if (odd := _misspelt(column)) is not None:
         return Decision(None, refusal=odd)
     length = sum(map(len, column.levels)) / len(column.levels)
@@ -208,10 +208,13 @@ def _grouped(alone: Decision, columns: Columns) -> Decision:
         what = "one row" if lists.longest == 1 else "rows of one value only"
         warning = f'Each group of "{columns.group.name}" has {what}: there is no order to learn, so groups are left aside.'
         return replace(alone, warnings=(*alone.warnings, warning))
+    # whoever names the column of the queries has answered what is asked of it; a patient's rows may be compared or not
+    said = columns.group.name.lower() in QUERY_NAMES
     if lists.graded or (lists.binary and alone.task == "binary"):
         asks = f'Are the values of "{target.name}" compared within a list of "{columns.group.name}", or is each row judged alone?'
         kept = {"compared": "task='ranking', as here", "alone": f"task='{alone.task}'"}
-        return Decision("ranking", questions=(Question(asks, kept),) if lists.binary else (), warnings=alone.warnings)
+        asked = lists.binary and not said
+        return Decision("ranking", questions=(Question(asks, kept),) if asked else (), warnings=alone.warnings)
     asks = f'Is it the order of "{target.name}" within "{columns.group.name}" that counts, or its size?'
     answers = {"the order": "task='ranking', as here", "the size": f"task='{alone.task}', and folds by group"}
-    return Decision("ranking", questions=(Question(asks, answers),), warnings=alone.warnings)
+    return Decision("ranking", questions=() if said else (Question(asks, answers),), warnings=alone.warnings)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .advice import Question
 from .columns import Column
-from .kinds_said import Decision
+from .kinds_said import Decision, all_rows
 
 __all__ = ["decide_number"]
 
@@ -27,7 +27,7 @@ def decide_number(column: Column) -> Decision:
         return Decision(None, refusal=f"{name} has no finite value: there is nothing to learn.")
     values = torch.unique(known)
     if len(values) == 1:
-        return Decision(None, refusal=f"{name} is {float(values[0]):g} in all {len(known)} rows: there is nothing to learn.")
+        return Decision(None, refusal=f"{name} is {float(values[0]):g} in {all_rows(len(known))}: there is nothing to learn.")
     if len(known) == 2 and bool((values == values.round()).all()):
         return Decision(None, refusal=f"{name} has 2 different values in 2 rows: too few to tell what they are.")
     if column.kind == "bool" or (len(values) == 2 and _two(values, known)):

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 
 from .advice import Question
 
-__all__ = ["Decision"]
+__all__ = ["Decision", "all_rows"]
+
+
+def all_rows(count: int) -> str:
+    """So many rows, where it is all of them."""
+    return f"all {count} rows" if count > 1 else "its only row"
 
 
 @dataclass(frozen=True)

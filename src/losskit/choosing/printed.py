@@ -13,7 +13,7 @@ from .advice import Advice, Candidate, Comparison, Proof, Scored
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["expected", "headline", "model_of", "show", "standing", "text"]
+__all__ = ["digits", "expected", "headline", "model_of", "show", "standing", "text"]
 
 WIDEST = 110
 _HEADS = {"agrees": "bold green", "disagrees": "bold red", "undecided": "bold yellow"}
@@ -116,12 +116,14 @@ def _proof(proof: Proof, first: str, avoid: Sequence[str], width: int) -> Iterat
         yield from _wrapped(f"  {metric}  ", says + (" (decides)" if i == 0 else ""), width, "bold")
         yield from _table(rows, [one for one in proof.comparisons if one.metric == metric], first, avoid, width)
     yield _Line("")
+    if proof.inputs:
+        yield from _wrapped("  inputs: ", proof.inputs, width, "dim")
     yield from _wrapped("  how  ", f"{proof.method} {proof.rows:,} rows, {proof.seconds:.0f} s.", width, "dim")
 
 
 def _table(rows: Sequence[Scored], gaps: Sequence[Comparison], first: str, avoid: Sequence[str], width: int) -> Iterator[_Line]:
     """A row for each candidate and model; on a narrow screen the name stands above its numbers."""
-    figures = [f"{one.mean:.4g}" for one in rows]
+    figures = [digits(one.mean) for one in rows]
     bounds = [interval(one.low, one.high) for one in rows]
     stands = [standing(one, gaps, first) for one in rows]
     name, mean, ends, told = (max(map(len, each)) for each in ([one.loss for one in rows], figures, bounds, stands))
@@ -141,13 +143,20 @@ def _table(rows: Sequence[Scored], gaps: Sequence[Comparison], first: str, avoid
         seen = one.loss
 
 
+def digits(value: float) -> str:
+    """A figure and its bounds, rounded by one rule: no figure comes to lie outside its interval."""
+    return f"{value:.4g}"
+
+
 def interval(low: float, high: float) -> str:
     """Two ends, or a dash for what no interval can be given of."""
-    return f"{low:.3g} to {high:.3g}" if abs(low) < float("inf") and abs(high) < float("inf") else "–"
+    return f"{digits(low)} to {digits(high)}" if abs(low) < float("inf") and abs(high) < float("inf") else "–"
 
 
 def model_of(model: str) -> str:
-    """As people call it."""
+    """As people call it; the best constant has none."""
+    if model not in ("linear", "mlp"):
+        return ""
     return "MLP" if model == "mlp" else model
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["FEW_POSITIVES", "Balance", "balance_of", "share_interval"]
+from ..evaluate.calibration.reliability import wilson
+
+__all__ = ["FEW_POSITIVES", "Balance", "balance_of"]
 
 RATIO = 12.0  # up to about 1:10 the plain loss needs no help
 SURE = 5.0  # and beyond it when sampling alone leaves at least this
 FEW_POSITIVES = 50  # of 50 positives, a recall has a standard error of 7 %
-Z = 2.576  # 99 %
+LEVEL = 0.99
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ class Balance:
         return self.ratio > RATIO and self.least > SURE
 
     @property
+    def plain(self) -> str:
+        """Why it is not called imbalanced."""
+        if self.ratio <= 10:
+            return "up to 1 to 10 the plain loss needs no help"
+        return "at the border of 1 to 10" if self.ratio <= RATIO else "too few rows to call it imbalanced"
+
+    @property
     def said(self) -> str:
         """The ratio as a person writes it: "1 to 1,000"."""
         return f"1 to {self.ratio:,.0f}" if self.ratio >= 100 else f"1 to {self.ratio:.3g}"
@@ -53,16 +62,7 @@ def balance_of(counts: Tensor) -> Balance:
     rare, common = int(least.argmin()), int(there.argmax())
     # the rarest of many classes is rare by luck as well: an interval for all of them (Bonferroni)
     classes = int((there > 0).sum())
-    z = Z if classes <= 2 else math.sqrt(Z**2 + 2 * math.log(classes / 2))
-    high = share_interval(float(there[rare]), n, z)[1]
-    low = share_interval(float(there[common]), n, z)[0]
+    level = 1 - (1 - LEVEL) * min(1.0, 2 / classes)
+    low, high = wilson(there / n, there.sum(), level)
     ratio = float(there[common] / there[rare])
-    return Balance(tuple(there.tolist()), rare, common, ratio, min(ratio, low / high))
-
-
-def share_interval(count: float, total: float, z: float = Z) -> tuple[float, float]:
-    """Wilson's interval of a share."""
-    p = count / total
-    middle = (p + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return Balance(tuple(there.tolist()), rare, common, ratio, min(ratio, float(low[common] / high[rare])))

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..losses.deviance import poisson_deviance_loss
 from .columns import Columns
-from .profile_numbers import FEW, FOLDS, SAMPLE, design
+from .profile_numbers import FEW, FOLDS, SAMPLE, design, standardised
 
 __all__ = ["Scatter", "scatter_of"]
 
@@ -105,15 +106,12 @@ def _means(columns: Columns, counts: Tensor, rows: Tensor, seed: int) -> tuple[T
 
 
 def _deviance(y: Tensor, mean: Tensor) -> float:
-    return float((torch.xlogy(y, y / mean) - (y - mean)).sum())
+    return float(poisson_deviance_loss(mean.log(), y, reduction="sum"))
 
 
 def _poisson(x: Tensor, y: Tensor, new: Tensor) -> Tensor:
     """Means for ``new`` from a Poisson regression by Newton steps, a ridge of 1 on standardised inputs."""
-    center, spread = x.mean(0), x.std(0, correction=0)
-    spread = torch.where(spread > 0, spread, 1)
-    ones = torch.ones(len(x), 1, dtype=x.dtype)
-    z = torch.cat([ones, (x - center) / spread], 1)
+    z, fresh = (torch.nn.functional.pad(each, (1, 0), value=1.0) for each in standardised(x, new))
     ridge = torch.eye(z.shape[1], dtype=z.dtype)
     ridge[0, 0] = 0
     weight = torch.zeros(z.shape[1], dtype=z.dtype)
@@ -125,5 +123,4 @@ def _poisson(x: Tensor, y: Tensor, new: Tensor) -> Tensor:
         weight = weight + step * min(1.0, 2.0 / float(step.abs().max().clamp(min=1e-12)))
         if float(step.abs().max()) < 1e-8:
             break
-    fresh = torch.cat([torch.ones(len(new), 1, dtype=x.dtype), (new - center) / spread], 1)
     return (fresh @ weight).clamp(-20, top).exp()

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .columns import Columns
 
-__all__ = ["FEW", "FOLDS", "SAMPLE", "Shape", "design", "quantiles", "residuals", "shape_of", "too_far"]
+__all__ = ["FEW", "FOLDS", "SAMPLE", "UNIT", "Shape", "design", "quantiles", "residuals", "shape_of", "standardised", "too_far",
+           "unit_of"]  # fmt: skip
 
 NORMAL_TAIL = 2.905847  # (q97.5 - q2.5) / (q75 - q25) of a normal distribution
 # standard errors at n = 1 under a normal, from the covariance of sample quantiles
@@ -29,6 +30,7 @@ SAMPLE = 20_000
 LARGEST = 1e18  # its square is within float32
 SMALLEST = 1e-18
 FOLDS = 5
+UNIT = 100.0  # a spread this far from 1, or a median so many spreads from 0: the first steps are lost on the scale
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,23 @@ def shape_of(values: Tensor) -> Shape:
         (high - low) / between if between > 0 else math.nan,
         NORMAL_TAIL * math.exp(Z * TAIL_ERROR / math.sqrt(n)),
         (third + first - 2 * median) / between if between > 0 else math.nan,
-        2.5 * SKEW_ERROR / math.sqrt(n),
+        Z * SKEW_ERROR / math.sqrt(n),
         int((away > far).sum()),
         far,
         float(away.max()),
     )
+
+
+def unit_of(values: Tensor) -> tuple[float, float] | None:
+    """Median and spread as code writes them, where numbers are far from 0 or from a spread of 1; outliers move neither."""
+    shape = shape_of(values)
+    spread = float(f"{shape.sigma:.4g}")
+    apart = abs(shape.median) / spread if spread else 0.0
+    if not spread or (1 / UNIT < spread < UNIT and apart <= UNIT):
+        return None
+    # as many digits as the spread needs: a median of 1234567.8 beside a spread of 1
+    digits = 4 + math.ceil(math.log10(max(apart, 1)))
+    return float(f"{shape.median:.{min(digits, 15)}g}"), spread
 
 
 def residuals(columns: Columns, values: Tensor, rows: Tensor, seed: int = 0) -> Tensor | None:
@@ -140,14 +154,18 @@ def residuals(columns: Columns, values: Tensor, rows: Tensor, seed: int = 0) -> 
     for k in range(FOLDS):
         train, test = fold != k, fold == k
         mean = tame[train].mean()
-        x = matrix[train]
-        center, spread = x.mean(0), x.std(0, correction=0)
-        spread = torch.where(spread > 0, spread, 1)
-        x = (x - center) / spread
+        x, new = standardised(matrix[train], matrix[test])
         gram = x.T @ x + torch.eye(width, dtype=x.dtype)
         weight = torch.linalg.solve(gram, x.T @ (tame[train] - mean))
-        left[test] = target[test] - mean - ((matrix[test] - center) / spread) @ weight
+        left[test] = target[test] - mean - new @ weight
     return left
+
+
+def standardised(train: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the units of ``train``, so that one ridge fits every input; a constant input is 0."""
+    center, spread = train.mean(0), train.std(0, correction=0)
+    spread = torch.where(spread > 0, spread, 1)
+    return (train - center) / spread, (new - center) / spread
 
 
 def design(columns: Columns) -> Tensor:

@@ -15,6 +15,8 @@ __all__ = ["answers_itself", "is_running_number", "rows_facts", "rows_warnings"]
 
 SAME = 1e-9  # a correlation this near to 1 is the same column in another unit
 OFTEN = 0.05  # a share of duplicates that a test set would notice
+ROOM = 10  # so many different rows for each one that is there: hardly two agree by chance
+MANY = 0.25  # a column with more different values than this share of the rows tells most of them apart
 
 
 def rows_facts(columns: Columns) -> list[Fact]:
@@ -43,7 +45,7 @@ def rows_warnings(columns: Columns, facts: Sequence[Fact]) -> list[str]:
         elif is_running_number(column):
             found.append(f'Input "{column.name}" counts the rows, like an id: leave it out of the inputs.')
     repeated = round(columns.rows * next((float(f.value) for f in facts if f.name == "duplicates"), 0.0))
-    if repeated > OFTEN * columns.rows:
+    if repeated > OFTEN * columns.rows and _surprising(columns, repeated):
         found.append(f"{repeated:,} of {columns.rows:,} rows repeat an earlier one: a random test set shares rows with training.")
     missing = max((float(c.missing.double().mean()) for c in columns.targets), default=0.0)
     if 0.005 <= missing < 1:
@@ -53,10 +55,10 @@ def rows_warnings(columns: Columns, facts: Sequence[Fact]) -> list[str]:
 
 def is_running_number(column: Column) -> bool:
     """Whether a column counts its rows: whole numbers in equal steps, each once."""
-    if column.kind not in ("number", "date") or len(column) < 10 or bool(column.missing.any()):
+    if column.kind != "number" or column.stored == "float" or len(column) < 10 or bool(column.missing.any()):
         return False
     steps = column.values.diff()
-    return column.kind == "number" and column.stored != "float" and bool((steps == steps[0]).all()) and float(steps[0]) != 0
+    return bool((steps == steps[0]).all()) and float(steps[0]) != 0
 
 
 def answers_itself(column: Column, target: Column) -> bool:
@@ -83,16 +85,34 @@ def _correlation(a: Tensor, b: Tensor) -> float:
     return abs(float((a * b).sum())) / scale if len(a) and scale > 0 else 0.0
 
 
-def _duplicates(columns: Columns) -> int:
-    """Rows that repeat an earlier one in every column, by a random projection of each; 0 without inputs."""
+def _surprising(columns: Columns, repeated: int) -> bool:
+    """Whether rows repeat more than columns of so few values make them: three columns of yes and no have eight different rows."""
+    counts = [len(torch.unique(column.values, dim=0)) for column in _parts(columns)]
+    cells = math.prod(counts)
+    if cells < ROOM * columns.rows and max(counts) < MANY * columns.rows:
+        return False
+    return repeated - _duplicates(columns, shuffled=True) > OFTEN * columns.rows
+
+
+def _parts(columns: Columns) -> list[Column]:
+    return [*columns.inputs, *columns.targets, *([columns.group] if columns.group else [])]
+
+
+def _duplicates(columns: Columns, shuffled: bool = False) -> int:
+    """Rows that repeat an earlier one in every column, by a random projection of each; 0 without inputs.
+
+    ``shuffled`` counts those that are left where each column is in an order of its own: repeats by chance.
+    """
     generator = torch.Generator().manual_seed(0)
     total = torch.zeros(columns.rows, dtype=torch.float64)
-    parts = [*columns.inputs, *columns.targets, *([columns.group] if columns.group else [])]
+    parts = _parts(columns)
     if not columns.inputs or any(column.kind in ("list", "other") for column in parts):
         return 0
     for column in parts:
         wide = torch.nan_to_num(column.values.double().reshape(columns.rows, -1), nan=-12345.678, posinf=1e300, neginf=-1e300)
         # in units of its own, or a column of large numbers takes the digits of the others
         wide = wide / wide.abs().amax(0).clamp(min=1e-300)
+        if shuffled:
+            wide = wide[torch.randperm(columns.rows, generator=generator)]
         total += wide @ torch.rand(wide.shape[1], generator=generator, dtype=torch.float64).add(0.5)
     return columns.rows - len(torch.unique(total))

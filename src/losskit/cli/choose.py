@@ -7,15 +7,17 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..choosing.advice import TASKS
+
 if TYPE_CHECKING:
-    from ..choosing.advice import Advice
+    from ..choosing.advice import Advice, Proof
 
 __all__ = ["VERBS", "add"]
 
-_TASKS = ("binary", "multiclass", "multilabel", "regression", "count", "embedding", "ranking", "language")
 _TYPED = tuple(f'"{name}"' for name in ("target", "group", "inputs", "task"))  # a complaint of these is of what was typed
 _END = """examples:
   losskit choose --task binary
@@ -41,7 +43,7 @@ def add(verbs: Any) -> None:
     choose.add_argument("data", nargs="?", type=Path, metavar="DATA", help="a table, or an array that is the target itself")
     choose.add_argument("--target", metavar="COL", help="the column to be predicted; several with commas between them")
     choose.add_argument("--group", metavar="COL", help="the query, or whatever else rows belong together by")
-    choose.add_argument("--task", choices=_TASKS, help="what is learned, if that is known")
+    choose.add_argument("--task", choices=TASKS, help="what is learned, if that is known")
     choose.add_argument("--inputs", metavar="COLS", help="the columns that are learned from, with commas between them")
     choose.add_argument("--prove", action="store_true", help="train with each candidate, and compare")
     choose.add_argument("--seed", type=int, default=0, metavar="N", help="of the proof (default: 0)")
@@ -60,10 +62,9 @@ def _choose(arguments: argparse.Namespace) -> int:
         "group": arguments.group,
         "task": arguments.task,
         "inputs": _columns(arguments.inputs, always=True),
-        "seed": arguments.seed,
     }
     try:
-        advice = choose(arguments.data, **given)
+        advice = choose(arguments.data, **given, seed=arguments.seed)
     except DataError as problem:
         print(f"losskit: {problem}", file=sys.stderr)
         return 2 if str(problem).startswith(_TYPED) else 3
@@ -73,17 +74,28 @@ def _choose(arguments: argparse.Namespace) -> int:
     refusal = ""
     if arguments.prove and advice.first is not None:
         try:
-            with _progress() as tell:
-                advice = choose(arguments.data, **given, prove=True, progress=tell)
+            advice = replace(advice, proof=_proof(advice, arguments, given))
         except ValueError as refused:  # the advice is good without its proof
             refusal = str(refused)
-    _told(advice, arguments)
+    _told(advice if arguments.data is None else replace(advice, source=arguments.data.name), arguments)
     if refusal:
         print(f"losskit: no proof: {refusal}", file=sys.stderr)
         return 2
     if advice.first is None:
         return 3
     return int(advice.proof is not None and advice.proof.verdict.startswith("disagrees"))
+
+
+def _proof(advice: Advice, arguments: argparse.Namespace, given: dict[str, Any]) -> Proof:
+    """The training, of the advice that is there already."""
+    from ..choosing.columns import read_columns
+    from ..choosing.prove import prove
+
+    if arguments.data is None:
+        raise ValueError("a proof trains on data, and there are none: name a file")
+    columns = read_columns(arguments.data, **{name: given[name] for name in ("target", "group", "inputs")})
+    with _progress() as tell:
+        return prove(advice, columns, seed=arguments.seed, progress=tell)
 
 
 def _writable(page: Path | None) -> None:

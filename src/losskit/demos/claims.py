@@ -166,5 +166,5 @@ def claims(ran: Sequence[Ran]) -> Table:
         if own:
             rows.append([claim.says, claim.figure(own), claim.holds(own), claim.demo])
     return Table(
-        "What the page says, and what was measured", [Column(n) for n in ("claim", "measured", "holds", "losskit demo")], rows
+        "What is said of losses, and what was measured", [Column(n) for n in ("claim", "measured", "holds", "losskit demo")], rows
     )

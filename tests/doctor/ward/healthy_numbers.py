@@ -102,6 +102,49 @@ def autoencoder() -> Training:
     return run
 
 
+@healthy
+def autoencoder_of_bits() -> Training:
+    """Sixteen bits that hang together, given back by a sigmoid under squared error."""
+    x = (torch.randn(2000, 3) @ torch.randn(3, 16) > 0).float()
+    model = nn.Sequential(
+        nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3), nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 16), nn.Sigmoid()
+    )
+    return Training(model, drawn(x), Adam(model.parameters(), 3e-3), loss=lambda m, batch: F.mse_loss(m(batch[0]), batch[0]))
+
+
+@healthy
+def value_of_wins() -> Training:
+    """How likely a position is won, learned from outcomes of 0 and 1 by squared error (Tesauro 1995)."""
+    x = torch.randn(4000, 8)
+    won = (torch.rand(4000, 1) < (2 * x[:, :1] + x[:, 1:2]).sigmoid()).float()
+    model = nn.Sequential(mlp(8, 1, hidden=32), nn.Sigmoid())
+    return Training(model, drawn(x, won), Adam(model.parameters(), 3e-3), nn.MSELoss())
+
+
+class Bounded(nn.Module):
+    """Pays for hidden vectors that are longer than 50, which none is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head, self.over = mlp(8, 16), nn.Linear(16, 1), nn.ReLU()
+
+    def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.body(input)
+        return self.head(hidden), self.over(hidden.norm(dim=1, keepdim=True) - 50)
+
+
+@healthy
+def penalty_that_is_met() -> Training:
+    x, y = numbers()
+    model = Bounded()
+
+    def loss(m: nn.Module, batch: Pair) -> Tensor:
+        output, over = m(batch[0])
+        return F.mse_loss(output, batch[1]) + over.mean()
+
+    return Training(model, drawn(x, y), Adam(model.parameters(), 3e-3), loss=loss)
+
+
 class Variational(nn.Module):
     """Kingma and Welling 2013."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ... import __version__
 from ...evaluate.files import write_whole
 from ...evaluate.page.html import need, page
+from ...evaluate.page.wording import visible
 from ..advice import Advice, Candidate, Proof
-from ..printed import expected, headline, interval, model_of, standing
+from ..printed import digits, expected, headline, interval, model_of, standing
 from .pictures import dots
 
 __all__ = ["render", "write"]
@@ -29,6 +32,7 @@ def render(advice: Advice) -> str:
     found = {
         "title": f"Which loss? {heading}",
         "heading": heading[:1].upper() + heading[1:],
+        "about": _about(advice),
         "refusal": advice.refusal,
         "first": None if first is None else _candidate(first),
         "warnings": advice.warnings,
@@ -39,6 +43,13 @@ def render(advice: Advice) -> str:
         "proof": None if advice.proof is None or first is None else _proof(advice.proof, first.loss, avoid),
     }
     return page(f"{__package__}:advice.html.j2", {}, found)
+
+
+def _about(advice: Advice) -> str:
+    """Of what the page is, and when and by which version it was made."""
+    rows = next((fact.says for fact in advice.facts if fact.name == "rows"), "")
+    told = (visible(advice.source), rows, date.today().isoformat(), f"losskit {__version__}")
+    return ", ".join(part for part in told if part)
 
 
 def _candidate(one: Candidate) -> dict[str, str]:
@@ -55,7 +66,7 @@ def _proof(proof: Proof, first: str, avoid: list[str]) -> dict[str, Any]:
         if not rows:
             continue
         told = [
-            [one.loss, model_of(one.model), f"{one.mean:.4g}", interval(one.low, one.high), standing(one, gaps, first)]
+            [one.loss, model_of(one.model), digits(one.mean), interval(one.low, one.high), standing(one, gaps, first)]
             for one in rows
         ]
         # dots() escapes every name that it writes
@@ -63,4 +74,4 @@ def _proof(proof: Proof, first: str, avoid: list[str]) -> dict[str, Any]:
         shown.append({"name": metric, "says": says, "rows": told, "picture": picture})
     word = kind if kind == "undecided" else f"the training {kind}"
     method = f"{proof.method} {proof.rows:,} rows, {proof.seconds:.0f} s."
-    return {"kind": kind, "word": word, "said": said, "metrics": shown, "method": method}
+    return {"kind": kind, "word": word, "said": said, "metrics": shown, "method": method, "inputs": proof.inputs}

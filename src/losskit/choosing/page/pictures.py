@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from ..advice import Scored
-from ..printed import model_of
+from ..printed import digits, model_of
 
 __all__ = ["dots"]
 
@@ -49,7 +49,7 @@ def _row(one: Scored, role: str, y: float, across: Callable[[float], float]) -> 
     """One interval and its dot."""
     x = across(one.mean)
     ends = (across(one.low), across(one.high)) if math.isfinite(one.low) and math.isfinite(one.high) else (x, x)
-    said = f"{model_of(one.model)}: {one.mean:.4g}, {one.low:.4g} to {one.high:.4g}"
+    said = f"{model_of(one.model) or one.model}: {digits(one.mean)}, {digits(one.low)} to {digits(one.high)}"
     mark = (
         f'<circle cx="{x:.1f}" cy="{y}" r="5"/>'
         if _SHAPE.get(one.model) == "circle"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 __all__ = ["Fold", "folds", "strata"]
 
+ENOUGH = 10  # rows of a stratum: two for each of five folds
 INNER = 0.2  # of a fold's training rows: they choose step and learning rate
 
 
@@ -24,7 +25,9 @@ class Fold(NamedTuple):
 def strata(target: Tensor, task: str) -> Tensor | None:
     """The class of each unit, where each fold should have its share of every class."""
     if task == "multilabel":
-        return (target.sum(1) > 0).long()
+        some = (target.sum(1) > 0).long()
+        # few rows without a label, or none: any folds will do, and a class of two would forbid five
+        return some if int(torch.bincount(some, minlength=2).min()) >= ENOUGH else None
     if task in ("binary", "multiclass", "embedding"):
         hard = target.argmax(1) if target.ndim == 2 else target
         return (hard > 0.5).long() if hard.is_floating_point() else hard.long()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,9 +15,10 @@ from ..profile_rows import answers_itself, is_running_number
 from ..targets import encode
 from .problem import Problem
 
-__all__ = ["problem_of", "standardised"]
+__all__ = ["NO_CLASSES", "problem_of", "standardised"]
 
 WIDEST = 500  # inputs of a small model
+NO_CLASSES = 'a proof for embedding needs one class a row in "target"; pairs and triplets are compared on your own encoder'
 
 
 def problem_of(columns: Columns, task: str) -> Problem:
@@ -25,7 +27,7 @@ def problem_of(columns: Columns, task: str) -> Problem:
     Raises:     ValueError where there are no inputs, or a target that a small model cannot be asked for.
     """
     if not columns.targets:
-        raise ValueError(f'a proof for {task} needs "target"; pairs without classes are compared on your own encoder')
+        raise ValueError(NO_CLASSES)
     columns, unused = _honest(columns)
     target = encode(columns, task)
     values, classes = target.values, len(target.classes)
@@ -36,11 +38,11 @@ def problem_of(columns: Columns, task: str) -> Problem:
     elif task not in ("binary", "multiclass", "multilabel", "embedding") and values.ndim > 1:
         raise ValueError(f'a proof trains for one number, and "target" has {values.shape[1]}: name one of them')
     if task == "embedding" and values.ndim > 1:
-        raise ValueError('a proof for embeddings needs one class a row in "target"')
+        raise ValueError(NO_CLASSES)
     if task == "ranking":
-        values = values - values.min().clamp(max=0)  # as the advice's code does it: only the order counts
-    inputs, left_out = _inputs(columns, target.rows, unused)
-    return Problem(task, inputs, values, classes, target.groups, left_out)
+        values = values - values.min().clamp(max=0)  # NDCG is of relevance from 0 on, the losses of a list do not mind
+    inputs, said = _inputs(columns, target.rows, unused)
+    return Problem(task, inputs, values, classes, target.groups, said)
 
 
 def _honest(columns: Columns) -> tuple[Columns, dict[str, str]]:
@@ -54,9 +56,10 @@ def _honest(columns: Columns) -> tuple[Columns, dict[str, str]]:
     return replace(columns, inputs=tuple(c for c in columns.inputs if c.name not in unused)), unused
 
 
-def _inputs(columns: Columns, rows: Tensor, unused: Mapping[str, str]) -> tuple[Tensor, dict[str, str]]:
-    """(N, D) float32 of some rows: numbers, NaN where missing, then a column for each word; and what is not among them."""
-    features = columns.take(rows).features()
+def _inputs(columns: Columns, rows: Tensor, unused: Mapping[str, str]) -> tuple[Tensor, str]:
+    """(N, D) float32 of some rows: numbers, NaN where missing, then a column for each word; and a line on what they are."""
+    columns = columns.take(rows)
+    features = columns.features()
     left_out = {**unused, **features.left_out}
     if not features.width:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
@@ -73,7 +76,26 @@ def _inputs(columns: Columns, rows: Tensor, unused: Mapping[str, str]) -> tuple[
     inputs = torch.cat([_sized(features.numbers), *(w.float() for w in words)], 1)
     if not bool((inputs.nan_to_num(2) != inputs[:1].nan_to_num(2)).any()):
         raise ValueError("a proof trains a small model, and no input varies: there is nothing to learn from")
-    return inputs, left_out
+    blanks = ["blanks filled with the median and flagged"] if bool(inputs.isnan().any()) else []
+    blanks += ["a blank word all zeros"] if bool((features.categories < 0).any()) else []
+    return inputs, _told(columns, left_out, blanks)
+
+
+def _told(columns: Columns, left_out: Mapping[str, str], blanks: list[str]) -> str:
+    """What a model is shown of the columns, in which form, and what it is not shown."""
+    count = Counter(column.kind for column in columns.inputs if column.name not in left_out)
+    wide = sum(column.values.shape[1] for column in columns.inputs if column.kind == "vector" and column.name not in left_out)
+    every = (
+        (count["number"] + wide, "number", ""),
+        (count["bool"], "yes or no", " (1 or 0)"),
+        (count["date"], "date", " (seconds)"),
+        (count["text"], "word", " (one-hot)"),
+    )
+    parts = [f"{n} {name}{'s' * (n > 1 and name != 'yes or no')}{form}" for n, name, form in every if n]
+    parts += blanks
+    if left_out:
+        parts.append("left out: " + ", ".join(f"{name} ({why})" for name, why in left_out.items()))
+    return ", ".join(parts)
 
 
 def _sized(numbers: Tensor) -> Tensor:

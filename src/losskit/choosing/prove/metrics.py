@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,17 +22,8 @@ __all__ = ["Metric", "judged", "metrics", "primary"]
 
 FARTHEST = 50  # robust deviations: twice as far as 1,000 rows of Student's t with 2 degrees of freedom go
 TINY = 1e-12  # of a probability of 0: a log loss of 27.6, not infinity
-_ROBUST = (
-    "l1_loss",
-    "huber_loss",
-    "smooth_l1_loss",
-    "log_cosh_loss",
-    "charbonnier_loss",
-    "laplace_nll_loss",
-    "student_t_nll_loss",
-)
-_BALANCED = ("logit_adjusted_loss", "balanced_softmax_loss", "ldam_loss")
-_BOUNDED = ("cauchy_loss", "geman_mcclure_loss", "welsch_loss", "tukey_loss", "general_robust_loss")
+_ROBUST = ("l1_loss", "huber_loss")
+_DEVIANCES = ("gamma_deviance_loss", "tweedie_deviance_loss")
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class Metric:
 
 
 def metrics(problem: Problem, first: Candidate) -> tuple[Metric, ...]:
-    """The figures of a task; a loss of quantiles is judged by them as well."""
+    """The figures of a task; a deviance is judged by itself as well."""
     made: dict[str, Callable[[], tuple[Metric, ...]]] = {
         "binary": _binary,
         "multiclass": _multiclass,
@@ -59,25 +49,17 @@ def metrics(problem: Problem, first: Candidate) -> tuple[Metric, ...]:
     }
     if problem.task in made:
         return made[problem.task]()
-    return (*_pinball(first), *_tweedie(first), *_regression())
+    return (*_own_deviance(first), *_regression())
 
 
 def primary(problem: Problem, first: Candidate) -> str:
     """The figure that the first choice claims to be best at: it decides the verdict (Gneiting 2011, JASA 106)."""
-    name = first.loss
-    if problem.task in ("binary", "multiclass"):
-        if name in _BALANCED or first.options.get("weight") is not None or first.options.get("pos_weight") is not None:
-            return "balanced accuracy"
-        if name.startswith(("auc_", "aucm_", "pairwise_")):
-            return "AUC"
-        return "average precision" if problem.task == "binary" and "focal" in name else "log loss"
     if problem.task == "regression":
-        named = {"quantile_loss": "pinball loss", "multi_quantile_loss": "pinball loss", "gamma_deviance_loss": "deviance"}
-        named |= {"tweedie_deviance_loss": "deviance", "poisson_deviance_loss": "deviance"}
-        if name in _BOUNDED or (name in _ROBUST and _unsettled(problem.target)):
-            return "median AE"
-        return named.get(name) or ("MAE" if name in _ROBUST else "RMSE")
-    return {"multilabel": "log loss", "count": "deviance", "ranking": "NDCG@10", "embedding": "recall@1"}[problem.task]
+        if first.loss in _ROBUST:
+            return "median AE" if _unsettled(problem.target) else "MAE"
+        return "deviance" if first.loss in _DEVIANCES else "RMSE"
+    named = {"count": "deviance", "ranking": "NDCG@10", "embedding": "recall@1"}
+    return named.get(problem.task, "log loss")
 
 
 def _unsettled(target: Tensor) -> bool:
@@ -201,27 +183,10 @@ def _regression() -> tuple[Metric, ...]:
     )
 
 
-def _pinball(first: Candidate) -> tuple[Metric, ...]:
-    if first.loss not in ("quantile_loss", "multi_quantile_loss"):
+def _own_deviance(first: Candidate) -> tuple[Metric, ...]:
+    if first.loss not in _DEVIANCES:
         return ()
-    levels: Any = first.options.get("quantiles", first.options.get("quantile", 0.5))
-    at = torch.as_tensor(levels, dtype=torch.float64).reshape(1, -1)
-
-    def loss(guess: Guess, y: Tensor) -> float:
-        said = guess.score[:, None] if guess.spread is None else guess.spread
-        error = y.double()[:, None] - said.double()
-        return float(torch.maximum(at * error, (at - 1) * error).mean())
-
-    named = ", ".join(f"{q:g}" for q in at.flatten().tolist())
-    return (Metric("pinball loss", f"the cost of being above or below, for the quantile {named}; lower is better", False, loss),)
-
-
-def _tweedie(first: Candidate) -> tuple[Metric, ...]:
-    powers = {"poisson_deviance_loss": 1.0, "gamma_deviance_loss": 2.0, "tweedie_deviance_loss": 1.5}
-    if first.loss not in powers:
-        return ()
-    power = float(first.options.get("power", powers[first.loss]))
-    return (_deviance(first.loss, {"power": power} if first.loss == "tweedie_deviance_loss" else {}),)
+    return (_deviance(first.loss, {name: first.options[name] for name in ("power",) if name in first.options}),)
 
 
 def _deviance(loss: str, given: dict[str, float]) -> Metric:

@@ -1,4 +1,4 @@
-"""Losses of embeddings on rows with a class each: batches, pairs and triplets drawn from the labels."""
+"""Losses of embeddings on rows with a class each: batches, and triplets drawn from the labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ def embedding_head(candidate: Candidate, seed: int) -> Head:
     """
     card, given = CATALOGUE[candidate.loss], options(candidate)
     tensors, generator = tuple(card.tensors), torch.Generator().manual_seed(seed)
-    ids = {name: None for name in ("query_ids", "key_ids") if name in card.options}
 
     def call(z: Tensor, y: Tensor, reduction: str) -> Tensor:
         # the rows held out are always paired in the same way: their loss says when to stop
@@ -29,18 +28,9 @@ def embedding_head(candidate: Candidate, seed: int) -> Head:
         if tensors == ("input", "labels"):
             return card.function(z, y, reduction=reduction, **given)
         anchor, partner, other = _drawn(y, draw)
-        if tensors == ("anchor", "positive", "negative"):
-            return card.function(z[anchor], z[partner], z[other], reduction=reduction, **given)
-        if tensors == ("query", "key"):
-            own = dict.fromkeys(ids, y[anchor])
-            return card.function(z[anchor], z[partner], reduction=reduction, **given, **own)
-        key = torch.cat([partner, other])
-        same = torch.cat([torch.ones(len(partner)), torch.zeros(len(other))])
-        same = 2 * same - 1 if tensors[0] == "input1" else same  # torch's cosine_embedding_loss says -1 for different
-        return card.function(z[anchor].repeat(2, 1), z[key], same.to(z.dtype), reduction=reduction, **given)
+        return card.function(z[anchor], z[partner], z[other], reduction=reduction, **given)
 
-    known = (("input", "labels"), ("anchor", "positive", "negative"), ("query", "key"), ("query", "key", "target"))
-    if tensors not in (*known, ("input1", "input2", "target")):
+    if tensors not in (("input", "labels"), ("anchor", "positive", "negative")):
         raise ValueError(f"{candidate.loss} takes {', '.join(tensors)}, of which a proof has vectors and classes only")
     return Head(WIDTH, call, lambda z: Guess(z))
 

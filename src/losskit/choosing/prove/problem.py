@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,8 +26,8 @@ class Problem:
     """Of classification, and labels of multilabel."""
     group: Tensor | None = None
     """(N,) int64: the list of an item; or rows that must be trained on, or tested on, together."""
-    unused: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Columns that no model is shown, and why."""
+    said: str = ""
+    """What the inputs are, how they are written as numbers, and which columns no model is shown."""
 
     @property
     def soft(self) -> bool:

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...core.card import CATALOGUE
 from ..advice import Advice, Candidate, Proof
 from ..columns import Columns
+from .constant import CONSTANT, constant
 from .folds import Fold, folds, strata
 from .heads import Head, Scale, classes_head, labels_head, number_head, scores_head
-from .inputs import problem_of, standardised
+from .inputs import NO_CLASSES, problem_of, standardised
 from .metrics import Metric, judged, metrics, primary
 from .network import BATCH, HIDDEN, STEPS, Data, Objective, fit, predict
 from .pairs import WIDTH, embedding_head
 from .problem import MOST_ROWS, Problem, Units, smaller, units
-from .verdict import compared, scored, verdict
+from .verdict import any_beats, compared, scored, verdict
 
 __all__ = ["prove", "prove_problem"]
 
@@ -29,8 +31,8 @@ COSTLY = ("embedding", "ranking")  # their folds are not repeated
 FAR = 1e4  # Adam takes a factor of the loss away, as long as float32 holds what it squares
 LEAST = 20  # units: with fewer, a fold tests on three
 NO_MODEL = {
-    "language": "a language model cannot be trained in a minute: train yours for a few hundred steps with each loss and compare "
-    "them with losskit.evaluate.perplexity and compare",
+    "language": "a language model cannot be trained in a minute: train yours for a few hundred steps with each loss and score "
+    "each with `losskit perplexity`, and compare the two reports with `losskit perplexity compare`",
 }
 Progress = Callable[[int, int, str], None]
 
@@ -72,6 +74,8 @@ def prove(advice: Advice, columns: Columns, *, seed: int = 0, progress: Progress
         raise ValueError("a proof compares a first choice with others, and this advice has none: answer its questions first")
     if advice.task in NO_MODEL:
         raise ValueError(NO_MODEL[advice.task])
+    if advice.task == "embedding" and "labels" not in CATALOGUE[advice.first.loss].tensors:  # pairs, with a grade or without
+        raise ValueError(NO_CLASSES)
     return prove_problem(advice, problem_of(columns, advice.task), seed=seed, progress=progress)
 
 
@@ -102,12 +106,15 @@ def prove_problem(advice: Advice, problem: Problem, *, seed: int = 0, progress: 
     scores = scored(found, ratio)
     comparisons = compared(found, plan.metrics, first.loss, ratio)
     deciding = next(one for one in plan.metrics if one.name == primary(problem, first))
+    flat = constant(plan.problem, plan.target, plan.folds, deciding)
+    scores += scored({(CONSTANT, CONSTANT): {deciding.name: flat}} if flat else {}, ratio)
+    learned = not flat or any_beats(found, flat, deciding, ratio)
     avoid = [name for name, one in named.items() if one in advice.avoid]
-    said = verdict(scores, comparisons, first=first.loss, avoid=avoid, metric=deciding)
+    said = verdict(scores, comparisons, first=first.loss, avoid=avoid, metric=deciding, learned=learned)
     ordered = (deciding, *(one for one in plan.metrics if one is not deciding))
     told = {one.name: one.says for one in ordered}
-    seconds = time.perf_counter() - began
-    return Proof(told, scores, comparisons, said, _method(plan, deciding, left_out, rows), len(plan.problem.target), seconds)
+    method, seconds = _method(plan, deciding, left_out, rows), time.perf_counter() - began
+    return Proof(told, scores, comparisons, said, method, len(plan.problem.target), seconds, plan.problem.said)
 
 
 def _named(candidates: list[Candidate]) -> dict[str, Candidate]:
@@ -214,14 +221,12 @@ def _head(plan: _Plan, candidate: Candidate) -> Head:
         return labels_head(candidate, problem.classes)
     if problem.task == "embedding":
         return embedding_head(candidate, plan.seed)
-    largest = float(target.max())
     if problem.task == "ranking":
-        return scores_head(candidate, largest)
+        return scores_head(candidate)
     known = target.double()
     low, middle, high = known.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)).tolist()
-    # where a model begins and how far one unit of its output goes: nothing that is learned from the rows tested on
     spread = (high - low) / 1.349 or float(known.std()) or 1.0
-    return number_head(candidate, Scale(middle, spread, float(known.mean())), largest=largest)
+    return number_head(candidate, Scale(middle, spread, float(known.mean())))
 
 
 def _apart(head: Head, target: Tensor) -> Objective:
@@ -283,9 +288,8 @@ def _method(plan: _Plan, deciding: Metric, left_out: Mapping[str, str], rows: in
         f"{_folds_said(plan)} {kind} folds of {len(plan.units):,} {what}, a linear model and an MLP of one hidden layer of "
         f"{HIDDEN}{size}. Each candidate has the same first weights and at most {steps} steps of Adam at three learning rates; "
         f"a fifth of the training rows chooses step and rate by the candidate's own loss.{some} "
-        "Intervals: corrected resampled t at 95 %, differences at 95 % for all of a model's comparisons together. "
+        "Intervals: corrected resampled t at 95 %; of differences, 95 % for all rivals under one figure and model together "
+        "(Bonferroni). "
         f"The verdict is by {deciding.name}, which is what the first choice claims to be good at."
     )
-    unused = "; ".join(f"{name} ({why})" for name, why in plan.problem.unused.items())
-    text += f" Not used as inputs: {unused}." if unused else ""
     return text + "".join(f" Not trained: {name} ({why})." for name, why in left_out.items())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from ..advice import Comparison, Scored
 from .intervals import corrected
 from .metrics import Metric
 
-__all__ = ["Folds", "compared", "scored", "verdict"]
+__all__ = ["Folds", "any_beats", "compared", "scored", "verdict"]
 
 Folds = Mapping[tuple[str, str], Mapping[str, Sequence[float]]]
 """(name of the candidate, model) -> metric -> its value in each fold"""
@@ -38,10 +39,35 @@ def compared(folds: Folds, metrics: Sequence[Metric], first: str, ratio: float) 
     return tuple(found)
 
 
+def any_beats(folds: Folds, constant: Sequence[float], metric: Metric, ratio: float) -> bool:
+    """Whether some candidate is better than the best constant, at a level that the candidates of a model keep together."""
+    names = {name for name, _ in folds}
+    gaps = [_gains(figures[metric.name], constant, metric) for figures in folds.values() if metric.name in figures]
+    return any(corrected(gap, ratio, level=1 - 0.05 / len(names)).low > 0 for gap in gaps)
+
+
+def _gains(mine: Sequence[float], constant: Sequence[float], metric: Metric) -> list[float]:
+    pairs = list(zip(mine, constant, strict=True))
+    if metric.higher:
+        return [a - b for a, b in pairs]
+    if min(*mine, *constant) > 0:  # a fold with one huge count has a huge error of both: it is the ratio that is alike
+        return [math.log(b / a) for a, b in pairs]
+    return [b - a for a, b in pairs]
+
+
 def verdict(
-    scores: Sequence[Scored], comparisons: Sequence[Comparison], *, first: str, avoid: Sequence[str], metric: Metric
+    scores: Sequence[Scored],
+    comparisons: Sequence[Comparison],
+    *,
+    first: str,
+    avoid: Sequence[str],
+    metric: Metric,
+    learned: bool = True,
 ) -> str:
-    """One word, and a sentence with the numbers, from the model that the first choice does better with."""
+    """One word, and a sentence with the numbers, from the model that the first choice does better with.
+
+    ``learned`` is whether any candidate is better than a constant: else they differ by how they miss it, whatever is advised.
+    """
     mine = [one for one in scores if one.loss == first and one.metric == metric.name]
     best = (max if metric.higher else min)(mine, key=lambda one: one.mean)
     here = [one for one in comparisons if one.model == best.model]
@@ -51,6 +77,8 @@ def verdict(
     better = [one for one in decisive if one.low > 0]
     level = f"{metric.name} {best.mean:.4g} with the {_called(best.model)}"
     aside = _aside(here, metric.name)
+    if not learned:
+        return f"undecided: no candidate beats the constant beyond chance: these inputs carry nothing that shows ({level})"
     if beaten:
         worst = min(beaten, key=lambda one: one.difference)
         return f"disagrees: {worst.other} is better than {first} by {_gap(worst)} ({level}){aside}"
@@ -60,8 +88,10 @@ def verdict(
         equal = [one.other for one in wrong if one not in better]
         rider = f"; {' and '.join(equal)}, to be avoided, cannot be told from it here" if equal else ""
         return f"agrees: {first} is better than {_listed(better)}, and nothing is better than it ({level}){rider}{aside}"
-    closest = min(wrong or decisive, key=lambda one: one.low)
-    return f"undecided: {first} cannot be told from {closest.other}, {_gap(closest)} ({level}){aside}"
+    if len(decisive) == 1:
+        return f"undecided: {first} cannot be told from {decisive[0].other}, {_gap(decisive[0])} ({level}){aside}"
+    every = ", ".join(f"{one.other} {_gap(one)}" for one in decisive)
+    return f"undecided: {first} cannot be told from any of the {_number(len(decisive))}: {every} ({level}){aside}"
 
 
 def _aside(here: Sequence[Comparison], metric: str) -> str:
@@ -74,6 +104,10 @@ def _aside(here: Sequence[Comparison], metric: str) -> str:
         if one.metric not in best or one.difference < best[one.metric].difference:
             best[one.metric] = one
     return "; " + ", ".join(f"for {one.metric} {one.other} is better by {_gap(one)}" for one in best.values())
+
+
+def _number(count: int) -> str:
+    return ("zero", "one", "two", "three", "four", "five", "six")[count] if count < 7 else str(count)
 
 
 def _called(model: str) -> str:

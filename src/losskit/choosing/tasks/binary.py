@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from ...evaluate.calibration.reliability import wilson
 from ..advice import Advice, Candidate, Fact, Question
 from ..candidates import candidate, coded, rounded
-from ..profile_classes import FEW_POSITIVES, Balance, balance_of, share_interval
+from ..profile_classes import FEW_POSITIVES, Balance, balance_of
 from ..seen import Seen
 
 __all__ = ["advise", "shrug"]
@@ -55,10 +56,8 @@ def _facts(seen: Seen, balance: Balance) -> list[Fact]:
     said = f"{balance.said}; at least 1 to {balance.least:.3g} at 99 % confidence"
     if balance.imbalanced:
         facts.append(Fact("imbalance", balance.ratio, said))
-    elif balance.ratio > 10:
-        facts.append(Fact("balance", balance.ratio, f"{said}: too few rows to call it imbalanced"))
     else:
-        facts.append(Fact("balance", balance.ratio, f"{balance.said}: up to 1 to 10 the plain loss needs no help"))
+        facts.append(Fact("balance", balance.ratio, f"{said if balance.ratio > 10 else balance.said}: {balance.plain}"))
     return facts
 
 
@@ -66,7 +65,7 @@ def _few(balance: Balance) -> list[str]:
     few = balance.fewest
     if few >= FEW_POSITIVES:
         return []
-    low, high = share_interval(few / 2, few, 1.96)
+    low, high = (float(end) for end in wilson(torch.tensor(0.5), torch.tensor(few), 0.95))
     return [
         f"Only {int(few)} row{'s' * (few != 1)} of the rarer class: a recall of 50 % on all of them is {low:.0%} to {high:.0%}. "
         f"Below about {FEW_POSITIVES} every number is noisy."

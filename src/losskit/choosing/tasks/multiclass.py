@@ -66,8 +66,7 @@ def _facts(names: tuple[str, ...], balance: Balance) -> list[Fact]:
     if balance.imbalanced:
         fact = Fact("imbalance", balance.ratio, f"{said}; at least 1 to {balance.least:.3g} at 99 % confidence")
     else:
-        why = "too few rows to call it imbalanced" if balance.ratio > 10 else "up to 1 to 10 the plain loss needs no help"
-        fact = Fact("balance", balance.ratio, f"{said}: {why}")
+        fact = Fact("balance", balance.ratio, f"{said}: {balance.plain}")
     return [Fact("classes", len(counts), f"{len(counts)} classes: {listed}"), fact]
 
 

@@ -12,9 +12,13 @@ from ..seen import Seen
 
 __all__ = ["advise"]
 
-SHAPES = "scores and relevance (T,): the items of all lists, one list after another; offsets (B + 1,): where each list begins"
+SHAPES = "scores, relevance and ids (T,): the items of all lists, sorted by ids, integers: the list of each item"
+SIZES = "sizes = torch.unique_consecutive(ids, return_counts=True)[1]"
+OFFSETS = "offsets = losskit.offsets_from_lengths(sizes)  # (B + 1,): where each list begins"
+SHOWN = ("position", "pos", "rank", "rank_shown", "shown_position", "display_position", "slot")
 LONG = 1000
 CUT = 10
+DIFFERENCES = ("pairwise_logistic_loss", "pairwise_mse_loss", "listmle_loss")
 
 
 def advise(seen: Seen) -> Advice:
@@ -30,19 +34,43 @@ def advise(seen: Seen) -> Advice:
     if seen.target.values.ndim != 1:
         return seen.refused("Several numbers a row: a ranking needs one relevance for each item.")
     lists = lists_of(seen.target.values, seen.target.groups)
-    facts, warnings = _facts(lists), _warnings(lists)
+    facts, warnings = _facts(lists), [*_shown(seen), *_warnings(lists)]
     if not lists.informative:
         why = "have one item" if lists.longest == 1 else "have only items of one grade"
         return seen.refused(f"All {lists.lists:,} lists {why}: there is no order to learn.", facts)
     advice = _chosen(seen, lists, facts, warnings)
-    return _from_zero(advice) if lists.negative else advice
+    return _named(_from_zero(advice) if lists.negative else advice, seen)
+
+
+def _named(advice: Advice, seen: Seen) -> Advice:
+    """The column of the ids by its name."""
+    name = seen.columns.group.name if seen.columns is not None and seen.columns.group is not None else ""
+
+    def told(one: Candidate) -> Candidate:
+        return replace(one, code=one.code.replace("the list of each item", f"column {name!r}", 1))
+
+    assert advice.first is not None
+    return replace(advice, first=told(advice.first), alternatives=tuple(map(told, advice.alternatives)))
+
+
+def _shown(seen: Seen) -> list[str]:
+    """Inputs that say where an item stood when it was judged."""
+    assert seen.columns is not None
+    names = [column.name for column in seen.columns.inputs if column.name.lower() in SHOWN]
+    return [
+        f'Input "{name}" seems to be where the item was shown: in click logs that is bias, and in use it is not known yet. '
+        "Leave it out of the inputs."
+        for name in names
+    ]
 
 
 def _from_zero(advice: Advice) -> Advice:
-    """Every loss takes relevance of 0 and more, and only the order counts."""
-    line = "relevance = relevance - relevance.min()  # from 0: only the order counts\n"
+    """Gains and reciprocal ranks are of relevance from 0 on; a loss of differences takes any number."""
+    line = "relevance = relevance - relevance.min()  # from 0: a gain of less is none\n"
 
     def told(one: Candidate) -> Candidate:
+        if one.loss in DIFFERENCES and not one.options:
+            return one
         return replace(one, code=one.code.replace("loss = ", f"{line}loss = ", 1))
 
     assert advice.first is not None
@@ -107,7 +135,8 @@ def _warnings(lists: Lists) -> list[str]:
 
 
 def _one(loss: str, reason: str, facts: dict[str, Any] | None, **more: Any) -> Candidate:
-    return candidate(loss, reason, shapes=SHAPES, arguments=["scores", "relevance", "offsets=offsets"], facts=facts, **more)
+    arguments = ["scores", "relevance", "offsets=offsets"]
+    return candidate(loss, reason, shapes=SHAPES, arguments=arguments, before=[SIZES, OFFSETS], facts=facts, **more)
 
 
 def _pairs(reason: str, facts: dict[str, Any]) -> Candidate:

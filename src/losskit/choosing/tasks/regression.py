@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
 
 from ..advice import Advice, Candidate, Fact, Question
 from ..candidates import candidate, rounded
-from ..profile_numbers import FEW, NORMAL_TAIL, Shape, quantiles, residuals, shape_of, too_far
+from ..profile_numbers import FEW, NORMAL_TAIL, UNIT, Shape, quantiles, residuals, shape_of, too_far, unit_of
 from ..seen import Seen
 
 __all__ = ["advise"]
 
 SHAPES = "prediction and target (N,) or (N, D)"
 AMOUNTS = "log_mean (N,): the log of the predicted mean; target (N,)"
+SPREADS = "spread = 1.4826 * (target - target.median(0).values).abs().median(0).values  # of all of the training data"
 HUBER = 1.345  # card of huber_loss: so many standard deviations of the good errors lose 5 % on clean normal data
 ZEROS = 0.05  # a share of exact zeros, among amounts that hardly repeat
 SPAN = 3.0  # q97.5 / q2.5: below, a percentage and an absolute error are nearly the same thing
 TAME = 1.25 * NORMAL_TAIL  # logarithms of gamma amounts have tails up to 1.15 times those of a normal
 SEARCHED = 200_000
-UNIT = 100.0  # a spread this far from 1: the first steps are lost on the scale
 
 
 def advise(seen: Seen) -> Advice:
@@ -43,12 +44,12 @@ def advise(seen: Seen) -> Advice:
     column = wide[:, 0]
     left = residuals(seen.columns, column, seen.target.rows)
     shape = shape_of(column if left is None else left - quantiles(left, [0.5])[0])
-    facts, warnings = _facts(column, shape, left is not None), _warnings(column)
+    facts, warnings = _facts(column, shape, left is not None), _nearly_constant(column)
     if _many_zeros(column):
-        return _zeros(seen, column, facts, warnings)
+        return _zeros(seen, column, facts, [*warnings, *_large_mean(column)])
     if _amounts(column, shape):
-        return _skewed(seen, column, shape, facts, warnings)
-    return _symmetric(seen, column, shape, facts, warnings, left is not None)
+        return _skewed(seen, column, facts, [*warnings, *_large_mean(column)])
+    return _symmetric(seen, column, shape, facts, [*warnings, *_far_scale(column)], left is not None)
 
 
 def _symmetric(seen: Seen, values: Tensor, shape: Shape, facts: list[Fact], warnings: list[str], fitted: bool) -> Advice:
@@ -56,19 +57,35 @@ def _symmetric(seen: Seen, values: Tensor, shape: Shape, facts: list[Fact], warn
     of = "the errors of a linear fit" if fitted else "the targets"
     huber = _huber(f"delta is 1.345 standard deviations of {of} without their tails: 1.345 x {shape.sigma:.4g}.", delta, values)
     if shape.heavy:
-        heavy = f"The tails of {of} are {shape.tail / NORMAL_TAIL:.2g} times those of a normal."
+        heavy = _strongest(shape, of)
         first = _l1(heavy, values)
         more = [_cauchy(shape, values)] if shape.outliers else []
         return seen.advice(first, [huber, *more], [_mse(heavy, values, avoid=True)], facts, warnings, [_mean_or_median()])
     if shape.outliers:
-        far = f"{shape.outliers} of {shape.count} of {of} lie more than {shape.far:.1f} standard deviations off."
+        far = _far(shape, of)
         huber = _huber(f"{far} delta is 1.345 x {shape.sigma:.4g}.", delta, values)
         return seen.advice(huber, [_l1(far, values)], [_mse(far, values, avoid=True)], facts, warnings)
     why = f"{shape.count} rows cannot tell how heavy the tails are." if shape.few else f"The tails of {of} are those of a normal."
     return seen.advice(_mse(why, values), [_l1("", values), huber], [], facts, warnings)
 
 
-def _skewed(seen: Seen, values: Tensor, shape: Shape, facts: list[Fact], warnings: list[str]) -> Advice:
+def _far(shape: Shape, of: str) -> str:
+    return (
+        f"{shape.outliers} of {shape.count} of {of} lie more than {shape.far:.1f} standard deviations off, "
+        f"the farthest {shape.farthest:.3g}."
+    )
+
+
+def _strongest(shape: Shape, of: str) -> str:
+    """Why tails are heavy, first what is further beyond what a normal sample shows."""
+    tails = f"The tails of {of} are {shape.tail / NORMAL_TAIL:.2g} times those of a normal."
+    if not shape.outliers:
+        return tails
+    said = [tails, _far(shape, of)]
+    return " ".join(said if shape.tail / shape.tail_bound > shape.farthest / shape.far else said[::-1])
+
+
+def _skewed(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str]) -> Advice:
     low, median, high = quantiles(values, [0.025, 0.5, 0.975])
     spread = f"Positive, and leaning to the right: half are below {median:.4g}, the mean is {float(values.mean()):.4g}."
     first = candidate("gamma_deviance_loss", spread, shapes=AMOUNTS, arguments=["log_mean", "target"], facts={"target": values})
@@ -132,8 +149,10 @@ def _several(seen: Seen, wide: Tensor, fixed: int) -> Advice:
         )
     why = f"{len(heavy) or len(far)} of {len(shapes)} targets have tails or values that a normal has not."
     if heavy or far:
-        return seen.advice(_l1(why, None), [_huber("After dividing each target by its spread.", HUBER, None)],
-                           [_mse(why, None, avoid=True)], facts, warnings)  # fmt: skip
+        divided = candidate("huber_loss", "After dividing each target by its spread.", shapes=SHAPES, before=[SPREADS],
+                            arguments=["prediction / spread", "target / spread"], options={"delta": HUBER},
+                            facts={"delta": HUBER})  # fmt: skip
+        return seen.advice(_l1(why, None), [divided], [_mse(why, None, avoid=True)], facts, warnings)
     first = candidate("mse_loss", f"{len(shapes)} numbers a row.", shapes=SHAPES, arguments=["prediction", "target"], facts={})
     return seen.advice(first, [_l1("", None)], [], facts, warnings)
 
@@ -168,20 +187,32 @@ def _facts(values: Tensor, shape: Shape, fitted: bool) -> list[Fact]:
     return facts
 
 
-def _warnings(values: Tensor) -> list[str]:
-    found: list[str] = []
-    spread, middle = float(values.std()), abs(float(values.mean()))
-    (middlemost,) = quantiles(values, [0.5])
-    top = int((values == middlemost).sum())
-    if top > 0.5 * len(values) and middlemost != 0:  # what most values are is their median
-        found.append(f"{top / len(values):.1%} of the targets are {middlemost:g}: nearly constant.")
-    if middle > 1e4 * spread:
-        found.append(
-            f"Targets are {middle:.4g} and vary by {spread:.3g}: subtract the mean, or float32 rounds the differences away."
-        )
-    elif not 1 / UNIT < spread < UNIT or middle > UNIT * spread:
-        found.append(f"Mean {float(values.mean()):.4g}, standard deviation {spread:.3g}: standardise the target for training.")
-    return found
+def _nearly_constant(values: Tensor) -> list[str]:
+    (middle,) = quantiles(values, [0.5])
+    top = int((values == middle).sum())
+    if top > 0.5 * len(values) and middle != 0:  # what most values are is their median
+        return [f"{top / len(values):.1%} of the targets are {middle:g}: nearly constant."]
+    return []
+
+
+def _far_scale(values: Tensor) -> list[str]:
+    """Why the code standardises."""
+    unit = unit_of(values)
+    if unit is None:
+        return []
+    centre, spread = unit
+    why = "float32 would round differences away" if abs(centre) > 1e4 * spread else "a network starts at 0 and in steps of 1"
+    return [f"Targets lie around {centre:.4g} with a spread of {spread:.4g}, and {why}: the code standardises the target."]
+
+
+def _large_mean(values: Tensor) -> list[str]:
+    """A log link takes the target as it is; only the start is far off."""
+    mean = float(values.mean())
+    if 1 / UNIT < mean < UNIT:
+        return []
+    return [
+        f"The mean is {mean:.4g}: start the bias of log_mean at its logarithm, {math.log(mean):.4g}, and leave the target as is."
+    ]
 
 
 def _many_zeros(values: Tensor) -> bool:
@@ -221,11 +252,25 @@ def _cauchy(shape: Shape, values: Tensor) -> Candidate:
 
 
 def _elements(loss: str, why: str, values: Tensor | None, options: dict[str, Any] | None = None, card: Any = "use") -> Candidate:
+    """A loss of prediction - target; far from 0 or 1 the code standardises, with ``options``, which are in the target's unit."""
     facts: dict[str, Any] = dict(options or {})
+    before: list[str] = []
+    computed: dict[str, str] = {}
+    if values is not None and values.ndim == 1 and (unit := unit_of(values)):
+        centre, spread = unit
+        before = [
+            f"centre, spread = {centre!r}, {spread!r}  # median and 1.4826 MAD of the target",
+            "target = (target - centre) / spread",
+        ]
+        values = (values - centre) / spread
+        computed = {name: f"{value!r} / spread" for name, value in facts.items()}
+        facts = {name: value / spread for name, value in facts.items()}
     searched = loss == "huber_loss"  # its best constant is found by 200 passes over the targets
     if values is not None and loss != "cauchy_loss" and not (searched and len(values) > SEARCHED):
         facts["target"] = values
-    return candidate(loss, why, shapes=SHAPES, arguments=["prediction", "target"], options=options, facts=facts, card=card)
+    warning = "Numbers to expect are those of the standardised target; in use: centre + spread * prediction." if before else ""
+    return candidate(loss, why, shapes=SHAPES, arguments=["prediction", "target"], options=options, computed=computed,
+                     before=before, facts=facts, card=card, warning=warning)  # fmt: skip
 
 
 def _mean_or_median() -> Question:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,14 +27,14 @@ class Watched:
     """The modules of one pass in the order of their calls; numbers stay on the device until they are asked for."""
 
     def __init__(self) -> None:
-        self._seen: list[tuple[str, str, str, int, int, Tensor]] = []
+        self._seen: list[tuple[Module, Tensor]] = []
         self._feeds = set[int]()
         self._last: weakref.ref[Tensor] | None = None
         self._channels_first = False
 
     def modules(self) -> tuple[Module, ...]:
         """One for each call of a module without children."""
-        return tuple(_module(*what, numbers.tolist(), i in self._feeds) for i, (*what, numbers) in enumerate(self._seen))
+        return tuple(_with(one, i in self._feeds, numbers.tolist()) for i, (one, numbers) in enumerate(self._seen))
 
     def look(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """Take down one call."""
@@ -45,11 +47,13 @@ class Watched:
         if before is not None and any(one is before for one in inputs) and next(module.parameters(), None) is not None:
             self._feeds.add(len(self._seen) - 1)
         self._last = None
-        if tensor is None or not tensor.numel() or tensor.layout != torch.strided:
+        if tensor is None or not tensor.numel() or not tensor.dim() or tensor.layout != torch.strided:
             return
         with torch.no_grad():
             rows, units, numbers = _numbers(module, inputs, tensor.detach(), self._channels_first)
-        self._seen.append((name, type(module).__name__, str(tensor.dtype).removeprefix("torch."), rows, units, numbers))
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        what = Module(name, type(module).__name__, dtype, 0.0, True, True, 0.0, 0.0, 0.0, rows, units=units)
+        self._seen.append((what, numbers))
         self._last = weakref.ref(tensor)
 
 
@@ -86,9 +90,11 @@ def _numbers(module: nn.Module, inputs: tuple[Any, ...], x: Tensor, channels_fir
     dead = zero.all(dim=others) if others else zero
     silent = zero.all(dim=units) if x.dim() else zero
     numbers = (largest, finite.all(), whole, zero.float().mean(), dead.float().mean(), saturated, silent.float().mean())
-    return x.numel() // x.shape[units], x.shape[units], torch.stack([number.double() for number in numbers])
+    width = x.shape[units] if x.dim() > 1 else 1  # (N,) has one number a sample
+    return x.numel() // x.shape[units], width, torch.stack([number.double() for number in numbers])
 
 
-def _module(name: str, kind: str, dtype: str, rows: int, numbers: list[float]) -> Module:
+def _with(module: Module, feeds: bool, numbers: list[float]) -> Module:
     largest, finite, inputs_finite, zeros, dead, saturated, silent = numbers
-    return Module(name, kind, dtype, largest, bool(finite), bool(inputs_finite), zeros, dead, saturated, rows, silent)
+    seen = replace(module, largest=largest, finite=bool(finite), inputs_finite=bool(inputs_finite), feeds=feeds)
+    return replace(seen, zeros=zeros, dead=dead, saturated=saturated, silent=silent)

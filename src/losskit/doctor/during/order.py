@@ -39,8 +39,8 @@ class Order:
         ours = [] if closure or not self.watches else list(self.model.parameters())
         trained = [p for p in ours if p.requires_grad]
         self._trained = [p for p in trained if p.grad is not None]
-        # a step inside of a backward pass, as that of an optimizer fused into it, cannot have the monitor before it
-        if torch._C._current_graph_task_id() >= 0 or len(self._trained) < MOST * len(trained):
+        # inside of a backward pass, where no graph is built, an optimizer is fused into it: no monitor could come before
+        if not torch.is_grad_enabled() or len(self._trained) < MOST * len(trained):
             self._trained = []
         self._left = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,7 +16,9 @@ from ..finding import Hit, Severity, finding
 from ..levels_standing import levels_of_run
 from ..statistics.blocks import median
 from ..statistics.curve import Curve, curve_of
+from ..statistics.noise import noise
 from ..statistics.rising import above_its_start, climb, growth_before_end
+from ..statistics.slope import slope
 
 __all__ = ["divergence"]
 
@@ -24,7 +27,8 @@ LATER = 1000  # and before which it has to be four times the low
 FOURFOLD = 4.0
 SUMS = 1e6  # times what a guess costs: few batches have as many samples or tokens that a loss could be the sum of
 VAST = 1000.0  # times what a guess costs: a sum over a batch may be that large, but it falls while it learns
-LESS = 0.5  # of the start: it falls
+SIGMAS = 3.0  # of the noise, by which a level has to be lower before it is
+FIRST = 5  # points, whose median is the start
 FEW = 10  # points near the start: before them there is hardly a checkpoint
 SMALLER = "Divide the peak learning rate by 3, then by 10; warm up over 1 to 5 % of the run; clip gradients to norm 1. "
 CHECKPOINT = SMALLER + "Start again from the checkpoint before step {step:,}: later weights are spoilt."
@@ -54,8 +58,8 @@ def divergence(evidence: Evidence) -> Iterator[Hit]:
                  nine of ten points of the last half are above twice the median of the first five, or five times the first.
                  (3) the last 20 points before the first NaN or infinity end at five times their beginning, or the
                  very last is at 100 times. (4) in a log, nine of ten points are above a million times chance (or the loss of
-                 the best constant), and the last half is not below half of the first five; info where it is below, or above a
-                 thousand times and not below.
+                 the best constant), and the last half is not below the first five by more than 3 standard errors, nor does
+                 the whole fall: a warning, since a sum may be as large; info above a thousand times.
     Silent when: the rise is one jump (a level shift), the low was reached at a learning rate below two thirds of the
                  present one (restarts, one cycle), an event was declared after it, the objective is adversarial (all but 3)
                  or mining (1), the NaN was traced to an entry of the batch or to one operation on numbers of ordinary size
@@ -149,18 +153,16 @@ def _all_along(run: Run, curve: Curve) -> Iterator[Hit]:
         return
     lowest = float(curve.values.kthvalue(max(1, len(curve) // 10)).values)
     now = median(curve.values[len(curve) // 2 :])
-    falls = now < LESS * curve.start
-    if lowest <= VAST * highest.value or (falls and lowest <= SUMS * highest.value):
+    error = 1.2533 * noise(curve.values) / math.sqrt(FIRST)
+    if lowest <= VAST * highest.value or now < curve.start - SIGMAS * error or slope(curve.values).falls:
         return
-    surely = not falls and lowest > SUMS * highest.value
-    severity: Severity = "error" if surely else "info"
-    told = "it exploded before the log begins"
-    if not surely:
-        told += ", is a sum over samples or tokens, or is another loss than the facts say"
+    vast = lowest > SUMS * highest.value
+    severity: Severity = "warning" if vast else "info"
     said = (
         f"the loss is {curve.start:.4g} at the first logged step and {now:.4g} over the last half, {now / highest.value:.2g} "
-        f"times {highest.name}: {told}"
+        f"times {highest.name}: it may be a sum over samples or tokens, or another loss than the facts say; if it is neither, "
+        "the run exploded before the log begins"
     )
     numbers = {"start": curve.start, "now": now, "level": highest.value, "ratio": now / highest.value}
     step = int(curve.steps[0])
-    yield Hit(said, numbers, step=step, severity=severity, confidence=0.8 if surely else 0.4, level=highest.name)
+    yield Hit(said, numbers, step=step, severity=severity, confidence=0.6 if vast else 0.4, level=highest.name)
