@@ -211,7 +211,7 @@ def generated() -> Iterator[Log]:
     forms = list(FORMS)
     for k, (name, (made, facts)) in enumerate(cases().items()):
         own = [form for form in forms if form != "bare" or not made[-1].keys() - {"step", "loss"}]
-        for form in {own[k % len(own)], own[(k + 3) % len(own)]}:
+        for form in dict.fromkeys((own[k % len(own)], own[(k + 3) % len(own)])):
             if form not in ("bare", "colons") or len(made) < 2 or made[1]["step"] == 1:
                 yield text_of(name, made, form, facts)
     falls = rows(falling(200))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from choosing_said import HOSTILE, advice
 
-from losskit.choosing.advice import Advice, Scored
+import losskit
+from losskit.choosing.advice import Advice, Fact, Scored
 from losskit.choosing.page.html import write
 from losskit.choosing.page.pictures import WIDTH, dots
 
@@ -62,3 +64,12 @@ def test_a_page_is_written_whole(tmp_path: Path) -> None:
     write(advice(), tmp_path / "a.html")
     assert (tmp_path / "a.html").read_text("utf-8") == advice().html()
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
+
+
+def test_the_page_says_of_what_it_is_and_code_is_not_broken() -> None:
+    seen = replace(advice(), source=f"houses{HOSTILE}.csv", facts=(Fact("rows", 442, "442 rows"),))
+    page = seen.html()
+    assert re.search(rf"csv, 442 rows, \d{{4}}-\d\d-\d\d, losskit {re.escape(losskit.__version__)}</p>", page)
+    assert "<script>alert" not in page
+    assert re.search(r"pre \{[^}]*white-space: pre; \}", page)
+    assert re.search(r"pre \{[^}]*overflow-x: auto", page)

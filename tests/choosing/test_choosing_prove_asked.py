@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,8 +10,12 @@ import torch
 from torch import Tensor
 
 import losskit
-from losskit.choosing.advice import Proof
+from losskit.choosing.advice import Candidate, Proof
 from losskit.choosing.prove import run
+from losskit.choosing.prove.constant import constant
+from losskit.choosing.prove.folds import Fold
+from losskit.choosing.prove.metrics import metrics
+from losskit.choosing.prove.problem import Problem
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -83,3 +88,17 @@ def test_the_best_constant_has_a_row_and_is_beaten_where_something_is_learned(ta
         assert flat.mean == pytest.approx(float(y.std()), rel=0.05), "the root mean square around the mean"
     if task == "binary":
         assert flat.mean == pytest.approx(0.693, abs=0.01), "ln 2 of two classes as many"
+
+
+def test_constant_vectors_find_a_class_by_luck_and_constant_scores_any_order() -> None:
+    fold = Fold(torch.arange(3), torch.arange(3), torch.arange(4))
+    labels = torch.tensor([0, 0, 0, 1])
+    rows = Problem("embedding", drawn(4, 2), labels, 2)
+    (recall, _) = metrics(rows, Candidate("supervised_contrastive_loss", "", ""))
+    assert constant(rows, labels, [fold], recall) == [pytest.approx(3 * (2 / 3) / 4)], (
+        "two of three others, for three of four rows"
+    )
+    lists = torch.stack([torch.tensor([[1.0, 0.0]] * 4), torch.ones(4, 2)], -1)
+    ranked = Problem("ranking", drawn(8, 2), lists)
+    gain = metrics(ranked, Candidate("listnet_loss", "", ""))[0]
+    assert constant(ranked, lists, [fold], gain) == [pytest.approx((1 + 1 / math.log2(3)) / 2)], "first or second, as often"

@@ -93,3 +93,8 @@ def test_a_constant_is_beaten_by_the_same_share_in_folds_of_any_size() -> None:
     assert any_beats({("a", "mlp"): {"MAE": [0.5 * v for v in flat]}}, flat, MAE, 0.25)
     as_often_worse = [v * r for v, r in zip(flat, (0.9, 1.1, 1.0, 1.2, 0.8), strict=True)]
     assert not any_beats({("a", "mlp"): {"MAE": as_often_worse}}, flat, MAE, 0.25)
+
+
+def test_a_constant_is_beaten_by_the_same_difference_in_folds_of_any_size() -> None:
+    flat = [30.0, 110.0, 300.0, 31.0, 200.0]
+    assert any_beats({("a", "mlp"): {"MAE": [v - 29 for v in flat]}}, flat, MAE, 0.25)

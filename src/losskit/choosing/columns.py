@@ -116,7 +116,7 @@ class Columns:
             elif column.kind in ("list", "other"):
                 left_out[column.name] = "lists of different lengths" if column.kind == "list" else "neither numbers nor words"
             elif column.kind == "text" and len(column.levels) > CATEGORIES:
-                left_out[column.name] = f"text with {len(column.levels)} different values"
+                left_out[column.name] = f"text with {len(column.levels):,} different values"
             elif column.kind == "text":
                 chosen.append(column)
             else:

@@ -41,18 +41,22 @@ def compared(folds: Folds, metrics: Sequence[Metric], first: str, ratio: float) 
 
 def any_beats(folds: Folds, constant: Sequence[float], metric: Metric, ratio: float) -> bool:
     """Whether some candidate is better than the best constant, at a level that the candidates of a model keep together."""
-    names = {name for name, _ in folds}
-    gaps = [_gains(figures[metric.name], constant, metric) for figures in folds.values() if metric.name in figures]
-    return any(corrected(gap, ratio, level=1 - 0.05 / len(names)).low > 0 for gap in gaps)
+    level = 1 - 0.05 / (2 * len({name for name, _ in folds}))
+    every = [figures[metric.name] for figures in folds.values() if metric.name in figures]
+    return any(corrected(gap, ratio, level=level).low > 0 for mine in every for gap in _gains(mine, constant, metric))
 
 
-def _gains(mine: Sequence[float], constant: Sequence[float], metric: Metric) -> list[float]:
-    pairs = list(zip(mine, constant, strict=True))
-    if metric.higher:
-        return [a - b for a, b in pairs]
-    if min(*mine, *constant) > 0:  # a fold with one huge count has a huge error of both: it is the ratio that is alike
-        return [math.log(b / a) for a, b in pairs]
-    return [b - a for a, b in pairs]
+def _gains(mine: Sequence[float], constant: Sequence[float], metric: Metric) -> list[list[float]]:
+    """By how much, and by which share, each fold is better.
+
+    Where a fold has one huge count both errors are huge, and only their ratio is alike in all folds; where slips are added to
+    every error it is their difference.
+    """
+    sign = 1 if metric.higher else -1
+    found = [[sign * (a - b) for a, b in zip(mine, constant, strict=True)]]
+    if min(*mine, *constant) > 0:
+        found.append([sign * math.log(a / b) for a, b in zip(mine, constant, strict=True)])
+    return found
 
 
 def verdict(

@@ -98,8 +98,8 @@ def _skewed(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str]) 
         },
     )
     reach = f"95 % of the targets lie between {low:.4g} and {high:.4g}."
-    avoid = [_mse(f"{reach} The large ones would lead.", values, avoid=True)]
-    return seen.advice(first, [_l1("The median in place of the mean.", values)], avoid, facts, warnings, [question])
+    avoid = [_mse(f"{reach} The large ones would lead.", values, avoid=True, raw=True)]
+    return seen.advice(first, [_l1("The median in place of the mean.", values, raw=True)], avoid, facts, warnings, [question])
 
 
 def _zeros(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str]) -> Advice:
@@ -127,7 +127,14 @@ def _zeros(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str]) -
                 facts={"target": values},
             )
         ],
-        [_mse("Large amounts scatter more than small ones, and squared error listens to them most.", values, avoid=True)],
+        [
+            _mse(
+                "Large amounts scatter more than small ones, and squared error listens to them most.",
+                values,
+                avoid=True,
+                raw=True,
+            )
+        ],
         [*facts, Fact("zero inflation", share, f"{share:.1%} are exactly zero, the others are positive")],
         warnings,
     )
@@ -202,7 +209,10 @@ def _far_scale(values: Tensor) -> list[str]:
         return []
     centre, spread = unit
     why = "float32 would round differences away" if abs(centre) > 1e4 * spread else "a network starts at 0 and in steps of 1"
-    return [f"Targets lie around {centre:.4g} with a spread of {spread:.4g}, and {why}: the code standardises the target."]
+    return [
+        f"Targets lie around {centre:.4g} with a spread of {spread:.4g}, and {why}: the code standardises the target, and its "
+        "numbers to expect are in those units."
+    ]
 
 
 def _large_mean(values: Tensor) -> list[str]:
@@ -235,12 +245,12 @@ def _amounts(values: Tensor, shape: Shape) -> bool:
     return own.skewed and high > SPAN * low and abs(logs.skew) < own.skew and logs.tail < max(TAME, logs.tail_bound)
 
 
-def _mse(why: str, values: Tensor | None, avoid: bool = False) -> Candidate:
-    return _elements("mse_loss", why, values, card="avoid" if avoid else "use")
+def _mse(why: str, values: Tensor | None, avoid: bool = False, raw: bool = False) -> Candidate:
+    return _elements("mse_loss", why, values, card="avoid" if avoid else "use", raw=raw)
 
 
-def _l1(why: str, values: Tensor | None) -> Candidate:
-    return _elements("l1_loss", why, values)
+def _l1(why: str, values: Tensor | None, raw: bool = False) -> Candidate:
+    return _elements("l1_loss", why, values, raw=raw)
 
 
 def _huber(why: str, delta: float, values: Tensor | None) -> Candidate:
@@ -251,16 +261,19 @@ def _cauchy(shape: Shape, values: Tensor) -> Candidate:
     return _elements("cauchy_loss", f"The farthest is {shape.farthest:.3g} spreads off.", values, {"scale": rounded(shape.sigma)})
 
 
-def _elements(loss: str, why: str, values: Tensor | None, options: dict[str, Any] | None = None, card: Any = "use") -> Candidate:
-    """A loss of prediction - target; far from 0 or 1 the code standardises, with ``options``, which are in the target's unit."""
+def _elements(
+    loss: str, why: str, values: Tensor | None, options: dict[str, Any] | None = None, card: Any = "use", raw: bool = False
+) -> Candidate:
+    """A loss of prediction - target. Far from 0 or 1 the code standardises, with ``options`` in the target's own unit, unless
+    ``raw``: beside a log link, which takes the target as it is."""
     facts: dict[str, Any] = dict(options or {})
     before: list[str] = []
     computed: dict[str, str] = {}
-    if values is not None and values.ndim == 1 and (unit := unit_of(values)):
+    if values is not None and values.ndim == 1 and not raw and (unit := unit_of(values)):
         centre, spread = unit
         before = [
             f"centre, spread = {centre!r}, {spread!r}  # median and 1.4826 MAD of the target",
-            "target = (target - centre) / spread",
+            "target = (target - centre) / spread  # in use: centre + spread * prediction",
         ]
         values = (values - centre) / spread
         computed = {name: f"{value!r} / spread" for name, value in facts.items()}
@@ -268,9 +281,8 @@ def _elements(loss: str, why: str, values: Tensor | None, options: dict[str, Any
     searched = loss == "huber_loss"  # its best constant is found by 200 passes over the targets
     if values is not None and loss != "cauchy_loss" and not (searched and len(values) > SEARCHED):
         facts["target"] = values
-    warning = "Numbers to expect are those of the standardised target; in use: centre + spread * prediction." if before else ""
     return candidate(loss, why, shapes=SHAPES, arguments=["prediction", "target"], options=options, computed=computed,
-                     before=before, facts=facts, card=card, warning=warning)  # fmt: skip
+                     before=before, facts=facts, card=card)  # fmt: skip
 
 
 def _mean_or_median() -> Question:
