@@ -33,7 +33,6 @@ _PML = "pytorch-metric-learning 2.8.1, which is not installed here; measured onc
 _HOSTS = "gradients of models in Accelerate 1.15, Lightning 2.6.6, transformers 5.24; the law is tests/test_claims_hosts.py"
 # page: {number as printed: reason}
 EXEMPT: dict[str, dict[str, str]] = {
-    "docs/explanation/choosing.md": {"891": "functions that the tutorial's split holds out"},
     "docs/explanation/perplexity.md": dict.fromkeys(("11.18", "46.83"), "transformers 5.23 on a tiny Llama, measured once"),
     "docs/explanation/squared_or_absolute.md": {
         "346": "the largest progression score of scikit-learn's diabetes data",
