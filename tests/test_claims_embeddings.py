@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import losskit as lk
+from largest import Largest
 
 SIMILAR = torch.tensor([0.8, 0.3, 0.1, -0.2], dtype=torch.float64)  # of one query with four keys, the first its own
 
@@ -92,19 +91,6 @@ def test_embeddings_that_know_nothing_cost_the_logarithm_of_the_batch(n: int) ->
     assert lk.reference("info_nce_loss", batch_size=n).chance == pytest.approx(math.log(n), rel=1e-15)
     value = lk.info_nce_loss(rows(n, 4096, 0), rows(n, 4096, 1), temperature=1.0).item()
     assert value == pytest.approx(math.log(n), rel=0.01)
-
-
-class Largest(TorchDispatchMode):
-    """The most elements that any tensor had, in the forward and the backward pass."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return out
 
 
 def largest(n: int) -> int:

@@ -62,13 +62,13 @@ def test_inputs_and_several_targets_are_named_with_commas(monkeypatch: pytest.Mo
 
     def heard(data: Any, **given: Any) -> Any:
         seen.update(given, data=data)
-        return real(task="binary")
+        return real(None, target=None, task="binary", group=None, inputs=None)
 
-    real = choosing.choose
-    monkeypatch.setattr(choosing, "choose", heard)
+    real = choosing.advise
+    monkeypatch.setattr(choosing, "advise", heard)
     path = tmp_path / "a.csv"
-    assert main(["choose", str(path), "--target", "a, b", "--inputs", "x", "--group", "q", "--seed", "3"]) == 0
-    assert seen == {"data": path, "target": ["a", "b"], "inputs": ["x"], "group": "q", "task": None, "seed": 3}
+    assert main(["choose", str(path), "--target", "a, b", "--inputs", "x", "--group", "q"]) == 0
+    assert seen == {"data": path, "target": ["a", "b"], "inputs": ["x"], "group": "q", "task": None}
 
 
 def test_a_proof_is_printed_and_its_page_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,11 +90,14 @@ def test_only_a_proof_that_disagrees_fails(word: str, code: int, monkeypatch: py
 
 def test_data_are_looked_at_once_for_a_proof(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[Any] = []
-    real = choosing.choose
-    monkeypatch.setattr(choosing, "choose", lambda data, **given: calls.append(data) or real(data, **given))
-    monkeypatch.setattr(proving, "prove", lambda *_, **__: Proof({}, (), (), "undecided: so it is", "", 9, 1.0))
-    assert main(["choose", str(csv(tmp_path / "a.csv")), "--target", "price", "--prove"]) == 0
+    seeds: list[int] = []
+    real = choosing.read_columns
+    monkeypatch.setattr(choosing, "read_columns", lambda data, **given: calls.append(data) or real(data, **given))
+    proof = Proof({}, (), (), "undecided: so it is", "", 9, 1.0)
+    monkeypatch.setattr(proving, "prove", lambda *_, seed, **__: seeds.append(seed) or proof)
+    assert main(["choose", str(csv(tmp_path / "a.csv")), "--target", "price", "--prove", "--seed", "3"]) == 0
     assert len(calls) == 1
+    assert seeds == [3]
 
 
 def test_nothing_to_read_or_to_learn_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,11 +25,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "explanation" / "claims.md"
 RESULTS = PAGE.with_suffix(".json")
 SHOWN = ("torch", "transformers", "accelerate", "lightning", "sentence-transformers", "torchmetrics", "scikit-learn")
-HEAD = """---
-orphan: true
----
-
-# Claims and their tests
+HEAD = """# Claims and their tests
 
 What is said of losses in general, on this site and on others, and the tests that hold it here. A claim is one sentence; a test is
 one too, and its name is that sentence with underscores. `python tools/claims.py --run` runs them all again and writes this

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from explorer_driven import (
     CODE,
-    FLAGS,
     Number,
-    chromium,
     computed,
     evaluated,
     exhibits,
@@ -47,21 +43,6 @@ UNNAMED = """[...document.querySelectorAll("input, select, textarea")]
   .filter((e) => !e.labels.length && !e.getAttribute("aria-label")).map((e) => e.id)"""
 UNREACHED = """[...document.querySelectorAll("input, select, textarea, button")].filter((e) => e.tabIndex < 0).length"""
 FRAGMENTS = ["#shrug.p=nonsense", "#shrug.p=1e999", "#shrug.output=none", "#a=b&&=", "#shrug.p=%", "#shrug.p=-5&x"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = chromium()
-    if path is None:
-        if os.environ.get("LOSSKIT_NEEDS_BROWSER"):
-            pytest.fail("no chromium was found, and LOSSKIT_NEEDS_BROWSER asks for one")
-        pytest.skip("no chromium was found: the explorer was not looked at (Debian: apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
 
 
 def wrong(shown: list[Number], space: dict[str, Any]) -> list[str]:

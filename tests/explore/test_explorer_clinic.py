@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from explorer_driven import CODE, FLAGS, chromium, computed, evaluated, numbers, opened
+from explorer_driven import CODE, computed, evaluated, numbers, opened
 from explorer_logs import CLASSES, Log, as_file, drawn, generated
 from losskit.explore.page import SHIPPED
 
@@ -46,21 +45,6 @@ LIVE: Mapping[str, Sequence[str]] = {
     "levels_standing": ("LIVE_ERROR", "LIVE_STEPS", "LONG", "NEAR_LEVEL", "PADDED"),
 }
 QUICK = 4  # every fourth of the generated logs is pasted; the slow test asks of all
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = chromium()
-    if path is None:
-        if os.environ.get("LOSSKIT_NEEDS_BROWSER"):
-            pytest.fail("no chromium was found, and LOSSKIT_NEEDS_BROWSER asks for one")
-        pytest.skip("no chromium was found: the explorer was not looked at (Debian: apt install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

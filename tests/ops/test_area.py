@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from largest import Largest
 from losskit.ops.area import Power, _hinge, _hinge_kernel, area_under_min, binary_hinge, standing
 
 POWERS = pytest.mark.parametrize("power", [1, 2])
@@ -132,19 +130,6 @@ def test_the_area_of_one_class_alone_is_a_connected_zero() -> None:
         value = area_under_min(scores, positive, negative)
         assert value == 0
         assert slope(value, scores).tolist() == [0, 0]
-
-
-class Largest(TorchDispatchMode):
-    """The most elements that any tensor had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return out
 
 
 def test_nothing_is_larger_than_the_batch() -> None:

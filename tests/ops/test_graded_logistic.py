@@ -9,8 +9,8 @@ import pytest
 import torch
 from list_pair_loops import drawn, lambda_of, looped
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from largest import Largest
 from losskit.ops import graded_logistic
 from losskit.ops.graded_logistic import graded
 from losskit.ops.list_pairs import pair_sums
@@ -197,19 +197,6 @@ def test_float32_scores_have_the_sums_of_float64() -> None:
     assert found.gradient.dtype == torch.float32
     torch.testing.assert_close(found.value, value, rtol=1e-13, atol=0)
     torch.testing.assert_close(found.gradient.double(), gradient, rtol=1e-6, atol=1e-9 * float(gradient.abs().max()))
-
-
-class Largest(TorchDispatchMode):
-    """The most elements that any tensor had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return out
 
 
 def test_nothing_is_larger_than_the_list() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from largest import Largest
 from losskit.ops.logistic_pairs import _formula, _kernel, binary_logistic
 
 
@@ -94,19 +93,6 @@ def test_the_derivative_of_many_scores_is_that_of_the_formula_at_every_order() -
     moved = [table(scores.detach() + s * step * direction, positive, negative)[1] for s in (1, -1)]
     assert twice.any()
     torch.testing.assert_close(twice, (moved[0] - moved[1]) / (2 * step), rtol=1e-6, atol=1e-6 * float(twice.abs().max()))
-
-
-class Largest(TorchDispatchMode):
-    """The most elements that any tensor had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return out
 
 
 def test_nothing_is_larger_than_the_batch() -> None:

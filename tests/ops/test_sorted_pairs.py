@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from largest import Largest
 from losskit.ops.sorted_pairs import _formula, _kernel, pairs_logsumexp, ranks
 
 KEYS = {
@@ -116,19 +115,6 @@ def test_second_derivatives_are_right_and_defined_where_a_gradient_is_zero(key: 
     assert torch.autograd.gradgradcheck(lambda s: pairs_logsumexp(s, *given), same)
     hessian = torch.autograd.functional.hessian(lambda s: pairs_logsumexp(s, *given), 1e3 * scores.detach())
     assert torch.as_tensor(hessian).isfinite().all()
-
-
-class Largest(TorchDispatchMode):
-    """The most elements that any tensor had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return out
 
 
 @pytest.mark.parametrize("way", [pairs_logsumexp, _formula])

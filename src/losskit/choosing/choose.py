@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from .advice import TASKS, Advice
@@ -15,7 +17,7 @@ from .profile_rows import rows_facts, rows_warnings
 from .seen import Seen
 from .targets import Target, encode
 
-__all__ = ["choose"]
+__all__ = ["advise", "choose"]
 
 
 def choose(
@@ -53,19 +55,25 @@ def choose(
         >>> losskit.choose(task="binary").first.start  # ln 2
         0.6931471805599453
     """
+    advice, columns = advise(data, target=target, task=task, group=group, inputs=inputs)
+    return _proved(advice, columns, seed, progress) if prove and (data is None or advice.first is not None) else advice
+
+
+def advise(data: Any, *, target: Any, task: str | None, group: Any, inputs: Any) -> tuple[Advice, Columns | None]:
+    """The advice without a proof, and the data that a proof would train on, read once."""
     _check_task(data, task)
     if data is None:
         given = {"target": target, "group": group, "inputs": inputs}
         if named := next((name for name, one in given.items() if one is not None), None):
             raise ValueError(f'"{named}" is of data, and there are none: pass "data" too')
         assert task is not None
-        return _proved(_advised(Seen(task)), None, prove, seed, progress)
+        return _advised(Seen(task)), None
+    of_file = Path(data).name if isinstance(data, (str, PathLike)) else ""
     try:
         columns = read_columns(data, target=target, group=group, inputs=inputs)
     except NothingThereError as empty:
-        return Advice(task, None, refusal=f"{empty}.")
-    advice = _from_columns(columns, task)
-    return _proved(advice, columns, prove, seed, progress)
+        return Advice(task, None, refusal=f"{empty}.", source=of_file), None
+    return replace(_from_columns(columns, task), source=of_file), columns
 
 
 def _check_task(data: Any, task: str | None) -> None:
@@ -128,13 +136,9 @@ def _advised(seen: Seen) -> Advice:
     return advise(seen)
 
 
-def _proved(advice: Advice, columns: Columns | None, prove: bool, seed: int, progress: Any) -> Advice:
-    if not prove:
-        return advice
+def _proved(advice: Advice, columns: Columns | None, seed: int, progress: Any) -> Advice:
     if columns is None:
         raise ValueError('"prove" trains on data, and there are none: pass "data" with a target and inputs')
-    if advice.first is None:
-        return advice
     from .prove import prove as train
 
     return replace(advice, proof=train(advice, columns, seed=seed, progress=progress))

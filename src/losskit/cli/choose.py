@@ -6,15 +6,16 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choosing.advice import TASKS
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..choosing.advice import Advice, Proof
+    from ..choosing.columns import Columns
 
 __all__ = ["VERBS", "add"]
 
@@ -52,7 +53,7 @@ def add(verbs: Any) -> None:
 
 
 def _choose(arguments: argparse.Namespace) -> int:
-    from ..choosing.choose import choose
+    from ..choosing.choose import advise
     from ..evaluate.text.readers import DataError
 
     _cards()
@@ -64,7 +65,7 @@ def _choose(arguments: argparse.Namespace) -> int:
         "inputs": _columns(arguments.inputs, always=True),
     }
     try:
-        advice = choose(arguments.data, **given, seed=arguments.seed)
+        advice, columns = advise(arguments.data, **given)
     except DataError as problem:
         print(f"losskit: {problem}", file=sys.stderr)
         return 2 if str(problem).startswith(_TYPED) else 3
@@ -74,10 +75,10 @@ def _choose(arguments: argparse.Namespace) -> int:
     refusal = ""
     if arguments.prove and advice.first is not None:
         try:
-            advice = replace(advice, proof=_proof(advice, arguments, given))
+            advice = replace(advice, proof=_proof(advice, columns, arguments.seed))
         except ValueError as refused:  # the advice is good without its proof
             refusal = str(refused)
-    _told(advice if arguments.data is None else replace(advice, source=arguments.data.name), arguments)
+    _told(advice, arguments)
     if refusal:
         print(f"losskit: no proof: {refusal}", file=sys.stderr)
         return 2
@@ -86,16 +87,14 @@ def _choose(arguments: argparse.Namespace) -> int:
     return int(advice.proof is not None and advice.proof.verdict.startswith("disagrees"))
 
 
-def _proof(advice: Advice, arguments: argparse.Namespace, given: dict[str, Any]) -> Proof:
+def _proof(advice: Advice, columns: Columns | None, seed: int) -> Proof:
     """The training, of the advice that is there already."""
-    from ..choosing.columns import read_columns
     from ..choosing.prove import prove
 
-    if arguments.data is None:
+    if columns is None:
         raise ValueError("a proof trains on data, and there are none: name a file")
-    columns = read_columns(arguments.data, **{name: given[name] for name in ("target", "group", "inputs")})
-    with _progress() as tell:
-        return prove(advice, columns, seed=arguments.seed, progress=tell)
+    with progress("preparing the data", "models trained") as tell:
+        return prove(advice, columns, seed=seed, progress=tell)
 
 
 def _writable(page: Path | None) -> None:
@@ -138,20 +137,6 @@ def _told(advice: Advice, arguments: argparse.Namespace) -> None:
             show(advice, Console(highlight=False))
     if arguments.html is not None:
         print(f"report: {arguments.html.resolve()}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _progress() -> Generator[Callable[[int, int, str], None] | None, None, None]:
-    """A line on a terminal's stderr while models are trained; nothing in a pipe."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with console.status("reading the data") as status:
-        yield lambda done, total, name: status.update(f"{done} of {total} models trained  {escape(name)}")
 
 
 VERBS = {"choose": _choose}

@@ -9,9 +9,11 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..doctor.report import Case, Report
@@ -157,7 +159,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         return _watch(arguments, facts, events)
     from ..doctor.after.diagnosis import diagnose
 
-    with _progress() as tell:
+    with progress("looking for runs", "runs read") as tell:
         report = diagnose(*arguments.paths, refs=facts, events=events, objective=arguments.objective, progress=tell)
     return _told(report, arguments)
 
@@ -175,20 +177,6 @@ def _watch(arguments: argparse.Namespace, facts: Mapping[str, Any], events: Sequ
             sys.stdout.flush()
             before = report
         time.sleep(max(0.1, arguments.every))
-
-
-@contextlib.contextmanager
-def _progress() -> Generator[Callable[[int, int, str], None] | None, None, None]:
-    """A line on a terminal's stderr while many runs are read; nothing in a pipe."""
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with console.status("looking for runs") as status:
-        yield lambda done, total, name: status.update(f"{done} of {total} runs read  {escape(name)}")
 
 
 def _changed(before: Report, after: Report) -> Report:
