@@ -35,7 +35,7 @@ test-all: $(VENV)/.dev  ## the tests, the slow ones too
 check: lint types sizes test  ## all that CI runs but the slow tests and the docs
 
 lint: $(VENV)/.dev  ## ruff
-	$(BIN)/ruff check src tests benchmarks docs/conf.py docs/_ext tools
+	$(BIN)/ruff check --no-cache src tests benchmarks docs/conf.py docs/_ext tools
 	$(BIN)/ruff format --check --quiet src tests benchmarks docs/conf.py docs/_ext tools
 
 types: $(VENV)/.dev  ## pyright strict (basedpyright brings its own node), mypy --strict

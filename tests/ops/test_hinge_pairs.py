@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from largest import Largest
 from torch import Tensor
 
+from largest import Largest
 from losskit.losses.lambda_weights import DeltaMAP, DeltaNDCG, LabelDifference, LambdaWeight, NDCGLoss2
 from losskit.ops import hinge_pairs as module
 from losskit.ops.hinge_moments import _running
