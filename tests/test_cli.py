@@ -43,6 +43,14 @@ def test_show_prints_every_card_and_its_picture(name: str, capsys: pytest.Captur
     card = json.loads(capsys.readouterr().out)
     assert card["name"] == name
     assert len(card["curve"]["x"]) == len(card["curve"]["gradient"])
+    assert card["options"].keys() | set(card["required"]) == losskit.CATALOGUE[name].options.keys()
+
+
+def test_json_says_defaults_and_what_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "balanced_softmax_loss", "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["required"] == ["counts"]
+    assert (card["options"]["reduction"], card["options"]["normalizer"]) == ("mean", None)
 
 
 def test_a_misspelt_name_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:

@@ -232,3 +232,12 @@ def test_parts_of_micro_batches_compare_within_each() -> None:
     apart = torch.stack([info_nce_loss(query[at], key[at]) for at in (slice(0, 3), slice(3, 6))]).mean()
     torch.testing.assert_close(joined, apart)
     assert (joined - info_nce_loss(query, key)).abs() > 1e-2
+
+
+@pytest.mark.parametrize("value", [0.2, torch.tensor(0.2)])
+def test_a_learned_temperature_is_not_replaced_behind_an_optimizer(value: object) -> None:
+    module = losskit.InfoNCELoss()
+    module.temperature = torch.nn.Parameter(torch.tensor(0.1))
+    with pytest.raises(TypeError, match="as parameter 'temperature'"):
+        module.temperature = value
+    assert [name for name, _ in module.named_parameters()] == ["temperature"]

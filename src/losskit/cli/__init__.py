@@ -130,6 +130,8 @@ def _show(arguments: argparse.Namespace) -> int:
         drawn = curve(card)
         picture = {"axis": drawn.axis, "x": drawn.x.tolist(), "value": drawn.value.tolist(), "gradient": drawn.gradient.tolist()}
         facts = {"name": name, "task": card.task, "summary": card.summary, "module": card.module.__name__}
+        required = [name for name, default in card.options.items() if default is inspect.Parameter.empty]
+        facts |= {"required": required, "options": {k: v for k, v in card.options.items() if k not in required}}
         facts |= {"laws": sorted(card.laws), **{k.lower().replace(" ", "_"): v for k, v in card.sections.items()}}
         print(json.dumps({**facts, "levels": _levels(card), "curve": picture}, indent=2))
         return 0

@@ -59,7 +59,8 @@ class Loss(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self.options.parameters:
             self._buffers.pop(name, None)
-            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+            # over a Parameter torch's own refusal stands: an optimizer may hold it
+            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and name not in self._parameters:
                 self.__dict__.pop(name, None)
                 self.register_buffer(name, value)
                 return
