@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 import torch
 
+import losskit
 from losskit.choosing import choose as choosing
 from losskit.choosing import prove as proving
 from losskit.choosing.advice import Proof
 from losskit.choosing.prove import run
+from losskit.choosing.wants import WANTS
 from losskit.cli import main
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide" / "choose.md"
@@ -68,7 +71,15 @@ def test_inputs_and_several_targets_are_named_with_commas(monkeypatch: pytest.Mo
     monkeypatch.setattr(choosing, "advise", heard)
     path = tmp_path / "a.csv"
     assert main(["choose", str(path), "--target", "a, b", "--inputs", "x", "--group", "q"]) == 0
-    assert seen == {"data": path, "target": ["a", "b"], "inputs": ["x"], "group": "q", "task": None}
+    assert seen == {
+        "data": path,
+        "target": ["a", "b"],
+        "inputs": ["x"],
+        "group": "q",
+        "task": None,
+        "want": None,
+        "num_classes": None,
+    }
 
 
 def test_a_proof_is_printed_and_its_page_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +135,95 @@ def test_advice_is_printed_where_there_is_nothing_to_prove_it_with(tmp_path: Pat
     assert "no proof: a proof trains a small model, and there are no inputs" in printed.err
 
 
+WORDS = [(task, word.replace("=Q", "=0.9")) for task, words in WANTS.items() for word in words]
+
+
+@pytest.mark.parametrize(("task", "word"), WORDS)
+def test_every_word_of_a_task_is_an_option(task: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["choose", "--task", task, "--want", word, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    expected = losskit.choose(task=task, want=word)
+    assert expected.first is not None
+    assert found["want"] == word
+    assert found["first"]["loss"] == expected.first.loss
+
+
+def answers(printed: str) -> list[str]:
+    return [line.split("  ")[2] for line in printed.splitlines() if line.startswith("    --")]
+
+
+@pytest.mark.parametrize("values", [[0] * 95 + [1] * 5, [0, 0, 1, 0, 1, 2] * 20, [0.5, 1.5, 2.5, 40.5, 90.0] * 30])
+def test_the_answers_that_are_printed_can_be_typed(
+    values: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("y\n" + "".join(f"{v}\n" for v in values))
+    line = ["choose", str(path), "--target", "y"]
+    assert main(line) == 0
+    found = answers(capsys.readouterr().out)
+    assert len(found) >= 2
+    for typed in found:
+        assert main([*line, *shlex.split(typed)]) == 0
+        assert typed not in answers(capsys.readouterr().out), "what is answered is not asked again"
+
+
+def test_a_column_with_blanks_in_its_name_is_quoted_for_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.csv").write_text("x,what it is\n" + "1.5,2\n2.5,3\n" * 9)
+    assert main(["choose", str(tmp_path / "a.csv")]) == 3
+    assert "--target 'what it is'  a column" in capsys.readouterr().out
+
+
+def test_the_page_of_the_command_has_its_options_and_that_of_python_its_arguments(tmp_path: Path) -> None:
+    path, page = tmp_path / "a.csv", tmp_path / "a.html"
+    path.write_text("y\n" + "0\n" * 95 + "1\n" * 5)
+    assert main(["choose", str(path), "--target", "y", "--html", str(page)]) == 0
+    assert "<code>--want order</code>" in page.read_text()
+    assert "<code>want=&#34;order&#34;</code>" in losskit.choose(path, target="y").html()
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--task", "binary", "--want", "median"], "the task is binary: one of probabilities, order, balanced"),
+        (["--task", "binary", "--want", "ordr"], "did you mean order?"),
+        (["--task", "regression", "--want", "quantile=2"], "0 < Q < 1"),
+        (["--task", "language", "--want", "order"], "leave it out"),
+        (["--task", "regression", "--num-classes", "3"], "regression has no classes"),
+        (["--task", "multiclass", "--num-classes", "1"], "at least 2"),
+    ],
+)
+def test_a_want_or_number_that_contradicts_the_task_is_2(
+    typed: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["choose", *typed]) == 2
+    assert said in capsys.readouterr().err
+    path = tmp_path / "a.csv"
+    path.write_text("y\n" + "cat\ndog\nowl\n" * 9)
+    assert main(["choose", str(path), "--target", "y", "--want", "median"]) == 2
+    assert "the data look like multiclass" in capsys.readouterr().err
+    assert main(["choose", str(path), "--target", "y", "--num-classes", "2"]) == 2
+    assert "has 3 classes" in capsys.readouterr().err
+
+
+def test_a_number_of_classes_gives_the_level(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["choose", "--task", "language", "--num-classes", "50257"]) == 0
+    assert "10.82 at start" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["choose", "--task", "language", "--num-classes", "many"])
+    assert ended.value.code == 2
+
+
+def test_help_and_guide_have_every_word(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["choose", "--help"])
+    printed = capsys.readouterr().out
+    for task, words in WANTS.items():
+        assert f"{task}: " in printed
+        assert ", ".join(words) in printed
+        for word, meaning in words.items():
+            assert f"| {task} | `{word}` | {meaning} |" in GUIDE.read_text()
+
+
 def test_a_pipe_has_no_colours_and_no_progress(tmp_path: Path) -> None:
     ran = command(["--task", "regression"], columns=60)
     assert ran.returncode == 0
@@ -151,6 +251,17 @@ def test_the_guide_names_every_option(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         main(["choose", "--help"])
     printed = capsys.readouterr().out
-    for option in ("--target", "--group", "--task", "--inputs", "--prove", "--seed", "--json", "--html"):
+    for option in (
+        "--target",
+        "--group",
+        "--task",
+        "--inputs",
+        "--want",
+        "--num-classes",
+        "--prove",
+        "--seed",
+        "--json",
+        "--html",
+    ):
         assert option in printed
         assert option in GUIDE.read_text(), option

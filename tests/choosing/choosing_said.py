@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from losskit.choosing.advice import Advice, Candidate, Comparison, Fact, Proof, Question, Scored
+from losskit.choosing.advice import Advice, Answer, Candidate, Comparison, Fact, Proof, Question, Scored
 
 __all__ = ["HOSTILE", "advice"]
 
@@ -31,6 +31,10 @@ def advice(proof: str = "agrees: l1_loss is better than mse_loss by 85.4 (28.1 t
     ]
     told = {"MAE": "the mean error; lower is better", "RMSE": "its square"}
     shown = Proof(told, tuple(scores), tuple(gaps), proof, "Ten folds.", 442, 2.6) if proof else None
-    question = Question(f"Mean or median{hostile}?", {"median": "l1_loss", "mean": "mse_loss"})
+    answers = (
+        Answer("median", "l1_loss", {"want": "median"}, taken=True),
+        Answer("mean", "mse_loss", {"group": f"a b{hostile}"}),
+    )
+    question = Question(f"Mean or median{hostile}?", answers)
     facts = (Fact(f"tails{hostile}", 17.3, f"17.3; a normal has 2.91{hostile}"), Fact("odd", math.inf, "no number"))
     return Advice("regression", first, (huber,), (wrong,), facts, (f"Standardise{hostile}.",), (question,), "", shown)

@@ -44,7 +44,9 @@ def test_whole_numbers_from_1_to_5_are_a_question_that_a_task_answers() -> None:
     ratings = [1, 2, 3, 4, 5] * 20
     (question,) = losskit.choose(ratings).questions
     assert "classes, steps of one scale, or counts" in question.asks
-    assert "as here" in question.answers["classes"]
+    assert [(one.says[:5], one.given, one.taken) for one in question.answers] == [
+        ("class", {"task": "multiclass"}, True), ("steps", {"task": "regression"}, False), ("count", {"task": "count"}, False)
+    ]  # fmt: skip
     for task in ("multiclass", "regression"):
         assert not losskit.choose(ratings, task=task).questions
 
@@ -61,10 +63,10 @@ def test_vectors_of_length_one_ask_for_search_or_classes() -> None:
     torch.manual_seed(0)
     unit = torch.nn.functional.normalize(torch.randn(60, 8), dim=1)
     asked = losskit.choose(["a", "b", "c"] * 20, inputs=unit).questions
-    assert any("task='embedding'" in q.answers.values() for q in asked)
+    assert any(one.given == {"task": "embedding"} for q in asked for one in q.answers)
     assert not losskit.choose(["a", "b", "c"] * 20, inputs=2 * unit).questions
     (question,) = losskit.choose(torch.randn(60, 32)).questions
-    assert "embeddings" in question.answers
+    assert "embeddings" in [one.says for one in question.answers]
 
 
 def test_clicks_of_a_named_query_are_no_question_and_a_patient_or_no_group_is() -> None:
@@ -86,12 +88,16 @@ def test_steps_in_words_are_a_question() -> None:
 def test_amounts_ask_for_mean_median_or_bound() -> None:
     torch.manual_seed(0)
     (question,) = losskit.choose(torch.randn(2000).exp()).questions
-    assert "quantile_loss" in question.answers["a bound"]
+    (bound,) = [one for one in question.answers if one.says == "a bound"]
+    assert "quantile_loss" in bound.leads
+    assert bound.given == {"want": "quantile=0.9"}
 
 
 def test_imbalance_asks_what_is_judged() -> None:
     (question,) = losskit.choose([0] * 2000 + [1] * 50).questions
-    assert "pos_weight=40" in question.answers["recall, balanced error"]
+    (recall,) = [one for one in question.answers if one.says == "recall, balanced error"]
+    assert "pos_weight=40" in recall.leads
+    assert recall.given == {"want": "balanced"}
 
 
 def test_a_group_in_which_nothing_differs_is_left_aside() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from losskit.choosing.advice import Comparison, Scored
-from losskit.choosing.prove.metrics import Metric
+from losskit.choosing.prove.metric import Metric
 from losskit.choosing.prove.verdict import any_beats, compared, scored, verdict
 
 MAE = Metric("MAE", "lower is better", False, lambda guess, target: 0.0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["SCHEMA", "TASKS", "Advice", "Candidate", "Comparison", "Fact", "Proof", "Question", "Scored"]
+__all__ = ["SCHEMA", "TASKS", "Advice", "Answer", "Candidate", "Comparison", "Fact", "Proof", "Question", "Scored"]
 
 SCHEMA = "losskit.choose/1"
 TASKS = ("binary", "multiclass", "multilabel", "regression", "count", "embedding", "ranking", "language")
@@ -42,12 +42,24 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """One answer to a question, e.g. ``Answer("the order", "auc_squared_hinge_loss", {"want": "order"})``."""
+
+    says: str
+    leads: str
+    """The loss that it leads to, or what is to be done where no argument can say it."""
+    given: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The arguments of :func:`losskit.choose` that give this answer; empty where none can."""
+    taken: bool = False
+    """Whether it is what was assumed for this advice."""
+
+
+@dataclass(frozen=True)
 class Question:
-    """What the data do not decide: the question for the user, and what each answer leads to."""
+    """What the data do not decide: the question for the user, and its answers."""
 
     asks: str
-    answers: Mapping[str, str]
-    """An answer, and the arguments or the loss that it leads to."""
+    answers: tuple[Answer, ...]
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,10 @@ class Advice:
     proof: Proof | None = None
     source: str = ""
     """The file that it is about, where there is one."""
+    want: str = ""
+    """What was said to be wanted of the predictions; empty where it was left to the task."""
+    num_classes: int | None = None
+    """How many classes, labels or tokens were said to be there."""
 
     def __str__(self) -> str:
         from .printed import text

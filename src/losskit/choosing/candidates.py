@@ -1,8 +1,9 @@
 """A loss of CATALOGUE with options from the data: the reason in the words of its card, code that runs, numbers to expect.
 
 The code reads tensors of these names and leaves ``loss``: logits (binary (N,), multiclass (N, C), multilabel (N, L)), prediction
-(regression), log_mean (counts, amounts), scores, relevance, ids (ranking), query, key, negative, anchor, positive, key_ids,
-embedding, labels (embedding), logits (B, T, V), hidden (B, T, D), head (V, D), tokens (B, T), teacher (language), and target.
+(regression, and counts of which a median or a quantile is wanted), log_mean (counts, amounts), scores, relevance, ids (ranking),
+query, key, negative, anchor, positive, key_ids, embedding, labels (embedding), logits (B, T, V), hidden (B, T, D), head (V, D),
+tokens (B, T), teacher (language), and target.
 """
 
 from __future__ import annotations

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from .advice import TASKS, Advice
+from .class_count import check_num_classes
 from .columns import Columns, NothingThereError, read_columns
 from .kinds import Decision, decide
 from .profile_rows import rows_facts, rows_warnings
 from .seen import Seen
-from .targets import Target, encode
+from .targets import Target, encode, levels_of
+from .wants import check_want, want_of
 
 __all__ = ["advise", "choose"]
 
@@ -27,14 +29,16 @@ def choose(
     task: str | None = None,
     group: Any = None,
     inputs: Any = None,
+    want: str | None = None,
+    num_classes: int | None = None,
     prove: bool = False,
     seed: int = 0,
     progress: Callable[..., None] | None = None,
 ) -> Advice:
     r"""Which loss to take, from the task alone or from what the data look like, with code that is filled in from them.
 
-    Nothing is invented: what the data do not decide is in ``questions``, with the default that was taken, and where there is
-    nothing to learn ``first`` is None and ``refusal`` says why.
+    Nothing is invented: what the data do not decide is in ``questions``, with the default that was taken and the argument that
+    gives each answer, and where there is nothing to learn ``first`` is None and ``refusal`` says why.
 
     Args:
         data: the target itself (array, tensor, list, Series), or a table: a mapping of columns, a frame of pandas or polars, or
@@ -44,36 +48,55 @@ def choose(
             what the data look like.
         group: the column of the query, or list, that a row belongs to; beside an array, an array.
         inputs: the columns that are learned from, by default all others; beside an array, an array (n, features).
+        want: what is wanted of the predictions. binary: "probabilities", "order", "balanced"; multiclass and multilabel:
+            "probabilities", "balanced"; regression and count: "mean", "median", "quantile=Q" with 0 < Q < 1, and of a
+            regression "robust"; ranking: "order", "differences", "ndcg", "first".
+        num_classes: how many classes, labels or tokens there are, where no data show all of them.
         prove: train a small model with each candidate, cross-validated, and report the task's own metrics.
         seed: of what is drawn: rows of large tables, folds, starting weights.
         progress: called by the proof as it goes on.
     Returns:    an ``Advice``; it prints as text, ``.json()`` and ``.html()`` give it to programs and browsers.
-    Raises:     ValueError for a task or a column that is not there, or data that cannot be read.
+    Raises:     ValueError for a task, a column or a want that is not there, a number of classes that the data contradict, or
+        data that cannot be read.
     Example:
         >>> losskit.choose([3.1, 2.9, 3.3, 2.7] * 20).first.loss
         'mse_loss'
         >>> losskit.choose(task="binary").first.start  # ln 2
         0.6931471805599453
+        >>> losskit.choose(task="regression", want="quantile=0.9").first.code.splitlines()[-1]
+        'loss = losskit.quantile_loss(prediction, target, quantile=0.9)'
     """
-    advice, columns = advise(data, target=target, task=task, group=group, inputs=inputs)
+    advice, columns = advise(data, target=target, task=task, group=group, inputs=inputs, want=want, num_classes=num_classes)
     return _proved(advice, columns, seed, progress) if prove and (data is None or advice.first is not None) else advice
 
 
-def advise(data: Any, *, target: Any, task: str | None, group: Any, inputs: Any) -> tuple[Advice, Columns | None]:
+def advise(
+    data: Any,
+    *,
+    target: Any,
+    task: str | None,
+    group: Any,
+    inputs: Any,
+    want: str | None = None,
+    num_classes: int | None = None,
+) -> tuple[Advice, Columns | None]:
     """The advice without a proof, and the data that a proof would train on, read once."""
     _check_task(data, task)
+    check_want(want, task)
+    check_num_classes(num_classes, task)
     if data is None:
         given = {"target": target, "group": group, "inputs": inputs}
         if named := next((name for name, one in given.items() if one is not None), None):
             raise ValueError(f'"{named}" is of data, and there are none: pass "data" too')
         assert task is not None
-        return _advised(Seen(task)), None
+        wanted = None if want is None else want_of(want, task)
+        return _advised(Seen(task, want=wanted, num_classes=num_classes)), None
     of_file = Path(data).name if isinstance(data, (str, PathLike)) else ""
     try:
         columns = read_columns(data, target=target, group=group, inputs=inputs)
     except NothingThereError as empty:
         return Advice(task, None, refusal=f"{empty}.", source=of_file), None
-    return replace(_from_columns(columns, task), source=of_file), columns
+    return replace(_from_columns(columns, task, want, num_classes), source=of_file), columns
 
 
 def _check_task(data: Any, task: str | None) -> None:
@@ -87,16 +110,23 @@ def _check_task(data: Any, task: str | None) -> None:
         raise ValueError(f'expected "data", or a "task" of {", ".join(TASKS)}')
 
 
-def _from_columns(columns: Columns, task: str | None) -> Advice:
+def _from_columns(columns: Columns, task: str | None, want: str | None, num_classes: int | None) -> Advice:
     decision = decide(columns)
     if task is not None:
         decision = _told(task, decision, columns)
+    elif (
+        decision.task == "binary" and (num_classes or 0) > 2 and len(levels_of(columns.target)) <= 2
+    ):  # more than those that came
+        decision = replace(decision, task="multiclass")
     facts = tuple(rows_facts(columns))
     warnings = (*decision.warnings, *rows_warnings(columns, facts))
     if decision.task is None:
         return Advice(None, None, facts=facts, warnings=warnings, questions=decision.questions, refusal=decision.refusal)
-    encoded = _target(columns, decision)
-    seen = Seen(decision.task, columns, encoded, decision.shape, facts, warnings, decision.questions, decision.roles)
+    wanted = None if want is None else want_of(want, decision.task, told=task is not None)
+    check_num_classes(num_classes, decision.task)
+    encoded = _target(columns, decision, num_classes)
+    seen = Seen(decision.task, columns, encoded, decision.shape, facts, warnings, decision.questions, decision.roles, wanted,
+                num_classes)  # fmt: skip
     if decision.refusal:
         return seen.refused(decision.refusal)
     if encoded is not None and not len(encoded.rows):
@@ -107,7 +137,7 @@ def _from_columns(columns: Columns, task: str | None) -> Advice:
 def _told(task: str, found: Decision, columns: Columns) -> Decision:
     """The user's word counts; what is left of the look of the data is where it found nothing to learn."""
     if task == found.task:
-        return replace(found, questions=tuple(q for q in found.questions if "as here" not in " ".join(q.answers.values())))
+        return replace(found, questions=tuple(q for q in found.questions if all(a.given.get("task") != task for a in q.answers)))
     if found.refusal and _empty(columns):
         return Decision(task, refusal=found.refusal)
     if task == "embedding" and columns.targets:
@@ -124,11 +154,11 @@ def _empty(columns: Columns) -> bool:
     return any(bool(column.missing.all()) for column in columns.targets)
 
 
-def _target(columns: Columns, decision: Decision) -> Target | None:
+def _target(columns: Columns, decision: Decision, num_classes: int | None) -> Target | None:
     task, shape = decision.task, decision.shape
     if task is None or task == "language" or not columns.targets or _empty(columns):
         return None
-    return encode(columns, "regression" if shape in ("labelled pairs", "graded pairs") else task)
+    return encode(columns, "regression" if shape in ("labelled pairs", "graded pairs") else task, num_classes)
 
 
 def _advised(seen: Seen) -> Advice:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from .advice import Question
+from .advice import Answer, Question
 from .columns import Column, Columns
 from .columns_cells import is_number
 from .kinds_numbers import decide_number
@@ -57,10 +57,10 @@ def _one(column: Column, columns: Columns) -> Decision:
             questions=(
                 Question(
                     f'"{column.name}" is a date: what of it shall be predicted?',
-                    {
-                        "how long until or since": "the number of days from a date that is known, task='regression'",
-                        "whether before a day": "a column of yes and no, task='binary'",
-                    },
+                    (
+                        Answer("how long until or since", "make it the number of days from a date that is known: a regression"),
+                        Answer("whether before a day", "make it a column of yes and no: binary"),
+                    ),
                 ),
             ),
         )
@@ -102,7 +102,10 @@ def _words(column: Column) -> Decision:
     if order:
         question = Question(
             f'"{column.name}" looks like steps: {" < ".join(w for w in order if w in lowered)}. Does a miss by two cost more?',
-            {"no": "cross_entropy, as here", "yes": "number the steps, task='regression'"},
+            (
+                Answer("no", "cross_entropy", {"task": "multiclass"}, taken=True),
+                Answer("yes", "write the steps as numbers, and then it is a regression"),
+            ),
         )
         decision = replace(decision, questions=(question,))
     return decision
@@ -152,13 +155,19 @@ def _several(columns: Columns) -> Decision:
     if bool(((wide >= 0) & (wide <= 1)).all()) and float(wide.min()) < 0.1 and float(wide.max()) > 0.9:
         question = Question(
             "Targets lie between 0 and 1 and do not add up to 1: are they shares of a yes, or measurements?",
-            {"shares of a yes": "task='multilabel', as here", "measurements": "task='regression'"},
+            (
+                Answer("shares of a yes", "a yes or no for each label", {"task": "multilabel"}, taken=True),
+                Answer("measurements", "several numbers a row", {"task": "regression"}),
+            ),
         )
         return Decision("multilabel", questions=(question,))
     if wide.shape[1] >= VECTOR and not columns.inputs:
         question = Question(
             f"There are {wide.shape[1]} numbers a row and nothing else: targets of a regression, or embeddings?",
-            {"targets": "task='regression', as here", "embeddings": "a table with their labels or pairs, task='embedding'"},
+            (
+                Answer("targets", "several numbers a row", {"task": "regression"}, taken=True),
+                Answer("embeddings", "make a table of them with their labels or pairs, and then the task is embedding"),
+            ),
         )
         return Decision("regression", questions=(question,))
     return Decision("regression")
@@ -172,7 +181,10 @@ def _vectors(decision: Decision, columns: Columns) -> Decision:
             if len(lengths) and float((lengths - 1).abs().max()) < SUM:
                 question = Question(
                     f'The rows of "{column.name}" have length one, as embeddings have: is it classes, or search?',
-                    {"classes": "task='multiclass', as here", "search, similarity": "task='embedding'"},
+                    (
+                        Answer("classes", "cross_entropy", {"task": "multiclass"}, taken=True),
+                        Answer("search, similarity", "a loss that pulls rows of one class together", {"task": "embedding"}),
+                    ),
                 )
                 return replace(decision, questions=(*decision.questions, question))
     return decision
@@ -184,7 +196,10 @@ def _maybe_lists(decision: Decision, columns: Columns) -> Decision:
     if names and decision.task in ("binary", "multiclass", "count", "regression"):
         question = Question(
             f'"{names[0]}" looks like the list that rows belong to: are items of one list compared?',
-            {"yes": f'group="{names[0]}"', "no": f"task='{decision.task}', as here"},
+            (
+                Answer("yes", "a ranking within each list", {"group": names[0]}),
+                Answer("no", f"{decision.task}, each row alone", {"task": decision.task}, taken=True),
+            ),
         )
         return replace(decision, questions=(*decision.questions, question))
     return decision
@@ -212,9 +227,15 @@ def _grouped(alone: Decision, columns: Columns) -> Decision:
     said = columns.group.name.lower() in QUERY_NAMES
     if lists.graded or (lists.binary and alone.task == "binary"):
         asks = f'Are the values of "{target.name}" compared within a list of "{columns.group.name}", or is each row judged alone?'
-        kept = {"compared": "task='ranking', as here", "alone": f"task='{alone.task}'"}
+        kept = (
+            Answer("compared", "a ranking within each list", {"task": "ranking"}, taken=True),
+            Answer("alone", f"{alone.task}, each row alone", {"task": alone.task}),
+        )
         asked = lists.binary and not said
         return Decision("ranking", questions=(Question(asks, kept),) if asked else (), warnings=alone.warnings)
     asks = f'Is it the order of "{target.name}" within "{columns.group.name}" that counts, or its size?'
-    answers = {"the order": "task='ranking', as here", "the size": f"task='{alone.task}', and folds by group"}
+    answers = (
+        Answer("the order", "a ranking within each list", {"task": "ranking"}, taken=True),
+        Answer("the size", f"{alone.task}, with folds by group", {"task": alone.task}),
+    )
     return Decision("ranking", questions=() if said else (Question(asks, answers),), warnings=alone.warnings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .advice import Question
+from .advice import Answer, Question
 from .columns import Column
 from .kinds_said import Decision, all_rows
 
@@ -16,6 +16,10 @@ LARGEST_COUNT = 10_000.0  # a mean above it: amounts, views; a percentage is a b
 POISSON = (0.5, 2.0)  # variance over mean of numbers that look counted although small ones are missing
 UNSEEN = 8.0  # expected rows beyond the largest value, of which none is there: 1 in 3,000 by chance
 LEAST = 20  # rows from which "each value once" says something
+
+_CLASS, _MEASURED, _COUNTED = "one of several classes", "a number, judged by how far it is off", "a number of events"
+_CLASSES = Answer("classes", _CLASS, {"task": "multiclass"}, taken=True)
+_COUNTS = Answer("counts", _COUNTED, {"task": "count"}, taken=True)
 
 
 def decide_number(column: Column) -> Decision:
@@ -61,7 +65,14 @@ def _id(column: Column, known: Tensor, values: Tensor) -> Decision | None:
     if bool((values.diff() == values.diff()[0]).all()):
         question = Question(
             f"{name} holds each number from {values[0]:g} to {values[-1]:g} exactly once: an id, or a rank?",
-            {"an id": "nothing can be learned", "a rank": "task='ranking' with a group, or task='regression'"},
+            (
+                Answer("an id", "nothing can be learned"),
+                Answer(
+                    "a rank",
+                    "a regression; where rows are ranked in lists, name the column of the list as the group",
+                    {"task": "regression"},
+                ),
+            ),
         )
         return Decision(None, questions=(question,))
     if column.stored != "float" and float(values[0]) >= 0:
@@ -92,12 +103,16 @@ def _whole(name: str, known: Tensor, values: Tensor) -> Decision:
     if (small and mean < LARGEST_COUNT) or POISSON[0] < ratio < POISSON[1]:
         question = Question(
             f"{name} holds whole numbers from {low:g} to {high:g}: counts of events, or a measurement in whole units?",
-            {"counts": "task='count', as here", "a measurement": "task='regression'", "classes": "task='multiclass'"},
+            (
+                _COUNTS,
+                Answer("a measurement", _MEASURED, {"task": "regression"}),
+                Answer("classes", _CLASS, {"task": "multiclass"}),
+            ),
         )
         return Decision("count", questions=(question,))
     question = Question(
         f"{name} holds whole numbers from {low:g} to {high:g}, with a variance {ratio:.3g} times the mean: measured or counted?",
-        {"measured": "task='regression', as here", "counted": "task='count'"},
+        (Answer("measured", _MEASURED, {"task": "regression"}, taken=True), Answer("counted", _COUNTED, {"task": "count"})),
     )
     return Decision("regression", questions=(question,))
 
@@ -106,7 +121,7 @@ def _signed(name: str, known: Tensor, values: Tensor) -> Decision:
     if values.tolist() in ([-1.0, 0.0, 1.0],) or (len(values) <= 7 and _steps(values) and len(known) >= 10 * len(values)):
         question = Question(
             f"{name} takes the {len(values)} values {values[0]:g} to {values[-1]:g}: classes, or steps of one scale?",
-            {"classes": "task='multiclass', as here", "steps": "task='regression'"},
+            (_CLASSES, Answer("steps", _MEASURED, {"task": "regression"})),
         )
         return Decision("multiclass", questions=(question,))
     return Decision("regression")
@@ -143,11 +158,11 @@ def _classes_question(name: str, values: Tensor) -> Question:
     some = f"{values[0]:g} to {values[-1]:g}" if _steps(values) else ", ".join(f"{v:g}" for v in values.tolist())
     return Question(
         f"{name} holds the whole numbers {some}: are they classes, steps of one scale, or counts?",
-        {
-            "classes": "task='multiclass', as here",
-            "steps of one scale (a miss by two costs more than by one)": "task='regression'",
-            "counts": "task='count'",
-        },
+        (
+            _CLASSES,
+            Answer("steps of one scale (a miss by two costs more than by one)", _MEASURED, {"task": "regression"}),
+            Answer("counts", _COUNTED, {"task": "count"}),
+        ),
     )
 
 
@@ -159,7 +174,9 @@ def _real(name: str, known: Tensor, values: Tensor) -> Decision:
     # scaled to its own smallest and largest value: each of them comes once
     scaled = low == 0 and high == 1 and int((known == 0).sum()) == 1 and int((known == 1).sum()) == 1
     task = "binary" if low < 0.1 and high > 0.9 and not scaled else "regression"
-    said = {"shares of a yes": "task='binary'", "a measurement": "task='regression'"}
-    answers = {answer: leads + (", as here" if task in leads else "") for answer, leads in said.items()}
+    answers = (
+        Answer("shares of a yes", "each is the probability of a yes", {"task": "binary"}, taken=task == "binary"),
+        Answer("a measurement", _MEASURED, {"task": "regression"}, taken=task == "regression"),
+    )
     question = Question(f"{name} lies between {low:.3g} and {high:.3g}: shares of a yes, or a measurement?", answers)
     return Decision(task, questions=(question,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .advice import Question
+from .advice import Answer, Question
 from .columns import CATEGORIES, Column, Columns
 from .kinds_said import Decision
 
@@ -36,7 +36,10 @@ def decide_pairs(columns: Columns) -> Decision:
             questions=(
                 Question(
                     f'"{others[0].name}" stands beside two columns of text or vectors: is it how alike they are?',
-                    {"yes": f'target="{others[0].name}"', "no": f"leave it out of the table for pairs of {_names(things)}"},
+                    (
+                        Answer("yes", "pairs with a grade, or a yes and a no", {"target": others[0].name}),
+                        Answer("no", f"pairs of {_names(things)}", {"inputs": [one.name for one in things]}),
+                    ),
                 ),
             ),
         )
@@ -78,4 +81,7 @@ def _names(columns: list[Column]) -> str:
 def _which(columns: Columns) -> Question:
     names = [column.name for column in columns.inputs]
     listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return Question(f"Which column shall be predicted: {listed}?", {"a column": f'target="{names[-1]}", for example'})
+    return Question(
+        f"Which column shall be predicted: {listed}?",
+        (Answer("a column", "this one, for example", {"target": names[-1]}),),
+    )

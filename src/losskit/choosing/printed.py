@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..evaluate.page.wording import visible
-from .advice import Advice, Candidate, Comparison, Proof, Scored
+from .advice import Advice, Answer, Candidate, Comparison, Proof, Scored
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["digits", "expected", "headline", "model_of", "show", "standing", "text"]
+__all__ = ["digits", "expected", "headline", "model_of", "option", "show", "standing", "text"]
 
 WIDEST = 110
 _HEADS = {"agrees": "bold green", "disagrees": "bold red", "undecided": "bold yellow"}
@@ -33,10 +35,10 @@ def text(advice: Advice, width: int | None = None) -> str:
 
 
 def show(advice: Advice, console: Console) -> None:
-    """Print the advice, with colours where the console has them."""
+    """Print the advice for a shell, with colours where the console has them: questions are answered by options of the command."""
     from rich.text import Text
 
-    for line in _lines(advice, min(WIDEST, console.width)):
+    for line in _lines(advice, min(WIDEST, console.width), shell=True):
         written = Text(line.text.rstrip(), no_wrap=True)
         if line.style:
             written.stylize(line.style, 0, line.lead or len(line.text))
@@ -56,7 +58,20 @@ def expected(candidate: Candidate) -> str:
     return ", ".join(f"{value:.4g} {name}" for name, value in named if value is not None)
 
 
-def _lines(advice: Advice, width: int) -> Iterator[_Line]:
+def option(answer: Answer, *, shell: bool) -> str:
+    """What gives an answer, as it is typed: behind the command in a shell, or into the call of choose()."""
+    if not shell:
+        written = {k: json.dumps(v, ensure_ascii=False) for k, v in answer.given.items()}  # of words as Python reads them too
+        return ", ".join(f"{name}={value}" for name, value in written.items())
+    typed = {
+        f"--{name.replace('_', '-')}": ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in answer.given.items()
+    }
+    # what begins with a dash is no option of its own
+    return " ".join(f"{name}{'=' if value[:1] == '-' else ' '}{shlex.quote(value)}" for name, value in typed.items())
+
+
+def _lines(advice: Advice, width: int, shell: bool = False) -> Iterator[_Line]:
     yield _Line(headline(advice), "bold")
     if advice.refusal:
         yield from _wrapped("  ", advice.refusal, width)
@@ -64,7 +79,7 @@ def _lines(advice: Advice, width: int) -> Iterator[_Line]:
         yield from _candidate(advice.first, width)
     for warning in advice.warnings:
         yield from _wrapped("  warning  ", warning, width, "yellow")
-    yield from _questions(advice, width)
+    yield from _questions(advice, width, shell)
     if advice.facts:
         yield from (_Line(""), _Line("What the data look like", "bold"))
         room = min(16, max(len(fact.name) for fact in advice.facts))
@@ -96,12 +111,16 @@ def _candidate(one: Candidate, width: int) -> Iterator[_Line]:
         yield from _wrapped("  warning  ", one.warning, width, "yellow")
 
 
-def _questions(advice: Advice, width: int) -> Iterator[_Line]:
+def _questions(advice: Advice, width: int, shell: bool) -> Iterator[_Line]:
     for question in advice.questions:
         yield _Line("")
         yield from _wrapped("  question  ", question.asks, width, "bold magenta")
-        for answer, leads in question.answers.items():
-            yield from _wrapped("    ", f"{answer}: {leads}", width)
+        typed = [" ".join(visible(option(one, shell=shell)).split()) for one in question.answers]
+        room = min(24, max(map(len, typed)))
+        for one, given in zip(question.answers, typed, strict=True):
+            head = f"    {given:<{room}}  " if room else "    "
+            here = " (as here)" if one.taken else ""
+            yield from _wrapped(head, f"{one.says}{here}: {one.leads}", width, "cyan" if given else "", hang=width // 2)
 
 
 def _proof(proof: Proof, first: str, avoid: Sequence[str], width: int) -> Iterator[_Line]:
@@ -170,13 +189,13 @@ def standing(one: Scored, gaps: Sequence[Comparison], first: str) -> str:
     return "worse" if gap.low > 0 else "better" if gap.high < 0 else "cannot tell"
 
 
-def _wrapped(head: str, said: str, width: int, style: str = "") -> Iterator[_Line]:
-    """A paragraph that hangs behind its head; lines that the writer broke stay broken."""
-    hang = " " * min(len(head), max(4, width // 4))
+def _wrapped(head: str, said: str, width: int, style: str = "", hang: int = 0) -> Iterator[_Line]:
+    """A paragraph that hangs behind its head, up to a quarter of the width; lines that the writer broke stay broken."""
+    indent = " " * min(len(head), hang or max(4, width // 4))
     start = head
     for line in visible(said).splitlines() or [""]:
         for piece in textwrap.wrap(
-            line, max(20, width), initial_indent=start, subsequent_indent=hang, break_on_hyphens=False
+            line, max(20, width), initial_indent=start, subsequent_indent=indent, break_on_hyphens=False
         ) or [start]:
             yield _Line(piece, style if start == head and style else "", len(head.rstrip()) if start == head else 0)
-            start = hang
+            start = indent

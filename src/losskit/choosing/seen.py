@@ -4,12 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from .advice import Advice, Candidate, Fact, Question
+from .candidates import use_when
 from .columns import Columns
 from .targets import Target
+from .wants import Want
 
-__all__ = ["Seen"]
+__all__ = ["Choice", "Seen", "again", "only_probabilities"]
+
+
+class Choice(NamedTuple):
+    """What a task answers: the losses to take, to think of and to avoid."""
+
+    first: Candidate
+    alternatives: list[Candidate]
+    avoid: list[Candidate]
+
+
+def again(one: Candidate, why: str) -> Candidate:
+    """A first choice as an alternative, with the reason that it has then."""
+    return replace(one, reason=f"{why} {use_when(one.loss)}", warning="")
+
+
+def only_probabilities(want: Want | None) -> None:
+    """Refuse another want where targets are shares themselves.
+
+    Raises:     ValueError
+    """
+    if want is not None and want.word != "probabilities":
+        raise ValueError(
+            f'"want" is "{want}", and the targets are shares between 0 and 1: only probabilities can be wanted of them'
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +53,10 @@ class Seen:
     questions: tuple[Question, ...] = ()
     roles: Mapping[str, str] = field(default_factory=dict[str, str])
     """embedding: which column is the query, the key, ..."""
+    want: Want | None = None
+    """What the user wants of the predictions."""
+    num_classes: int | None = None
+    """How many classes, labels or tokens there are, where the user said so."""
 
     def advice(
         self,
@@ -45,6 +76,8 @@ class Seen:
             (*self.facts, *(facts or ())),
             (*self.warnings, *(warnings or ())),
             (*self.questions, *(questions or ())),
+            want="" if self.want is None else str(self.want),
+            num_classes=self.num_classes,
         )
 
     def refused(self, why: str, facts: list[Fact] | None = None) -> Advice:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..evaluate.text.readers import DataError
+from .class_count import with_classes
 from .columns import Column, Columns
 
 __all__ = ["Target", "encode", "group_codes", "levels_of"]
@@ -60,15 +61,19 @@ def group_codes(column: Column) -> Tensor:
     return found
 
 
-def encode(columns: Columns, task: str) -> Target:
-    """The target of a task as a tensor, of the rows where it is known.
+def encode(columns: Columns, task: str, num_classes: int | None = None) -> Target:
+    """The target of a task as a tensor, of the rows where it is known; ``num_classes`` is how many classes or labels there are,
+    where that is more than the rows have.
 
     Raises:     DataError where the target is not what the task takes: three classes for "binary", words for "regression".
+                ValueError where the rows have more classes than ``num_classes``.
     """
     rows = _known(columns)
     makers = {"binary": _binary, "multiclass": _multiclass, "multilabel": _multilabel, "embedding": _multiclass}
     values, classes = makers.get(task, _numbers)(columns, rows, task)
     groups = None if columns.group is None else group_codes(columns.group)[rows]
+    if num_classes is not None:
+        values, classes = with_classes(values, classes, num_classes, columns)
     return Target(values, rows, classes, groups)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..choosing.advice import TASKS
+from ..choosing.wants import WANTS, listed
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
 __all__ = ["VERBS", "add"]
 
 _TYPED = tuple(f'"{name}"' for name in ("target", "group", "inputs", "task"))  # a complaint of these is of what was typed
-_END = """examples:
+_WORDS = "".join(f"\n  {f'{task}:':<12} {listed(task)}" for task in WANTS)
+_END = f"""examples:
   losskit choose --task binary
+  losskit choose --task regression --want quantile=0.9
+  losskit choose --task language --num-classes 50257
   losskit choose houses.csv --target price
   losskit choose clicks.parquet --target clicked --group query --prove
   losskit choose labels.npy --json
+
+words of --want, by task:{_WORDS}
 
 formats: csv, tsv, parquet, jsonl, npy, npz; text also as .gz or .zst. All columns but target and group are inputs, unless
 --inputs names them. A proof trains two small models with every candidate, those to be avoided too: seconds to a minute.
@@ -46,6 +52,9 @@ def add(verbs: Any) -> None:
     choose.add_argument("--group", metavar="COL", help="the query, or whatever else rows belong together by")
     choose.add_argument("--task", choices=TASKS, help="what is learned, if that is known")
     choose.add_argument("--inputs", metavar="COLS", help="the columns that are learned from, with commas between them")
+    choose.add_argument("--want", metavar="WORD", help="what is wanted of the predictions: a word of the task, listed below")
+    what = "how many classes, labels or tokens there are, where no data show all of them"
+    choose.add_argument("--num-classes", type=int, metavar="N", help=what)
     choose.add_argument("--prove", action="store_true", help="train with each candidate, and compare")
     choose.add_argument("--seed", type=int, default=0, metavar="N", help="of the proof (default: 0)")
     choose.add_argument("--json", action="store_true", help="print JSON, for a program")
@@ -63,6 +72,8 @@ def _choose(arguments: argparse.Namespace) -> int:
         "group": arguments.group,
         "task": arguments.task,
         "inputs": _columns(arguments.inputs, always=True),
+        "want": arguments.want,
+        "num_classes": arguments.num_classes,
     }
     try:
         advice, columns = advise(arguments.data, **given)
@@ -129,7 +140,7 @@ def _told(advice: Advice, arguments: argparse.Namespace) -> None:
     if arguments.html is not None:
         from ..choosing.page.html import write
 
-        write(advice, arguments.html)
+        write(advice, arguments.html, shell=True)
     if arguments.json:
         print(json.dumps(advice.json(), indent=2, allow_nan=False))
     else:

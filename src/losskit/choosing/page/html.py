@@ -10,23 +10,25 @@ from ... import __version__
 from ...evaluate.files import write_whole
 from ...evaluate.page.html import need, page
 from ...evaluate.page.wording import visible
-from ..advice import Advice, Candidate, Proof
-from ..printed import digits, expected, headline, interval, model_of, standing
+from ..advice import Advice, Answer, Candidate, Proof
+from ..printed import digits, expected, headline, interval, model_of, option, standing
 from .pictures import dots
 
 __all__ = ["render", "write"]
 
 
-def write(advice: Advice, path: str | Path) -> None:
-    """Write the page; a file that is already there is replaced as a whole or, if anything fails, not touched.
+def write(advice: Advice, path: str | Path, *, shell: bool = False) -> None:
+    """Write the page, for a ``shell`` with options of the command as answers.
+
+    A file that is already there is replaced as a whole or, if anything fails, not touched.
 
     Raises:     ImportError that names the extra if jinja2 is missing; OSError for a path that cannot be written.
     """
-    write_whole(Path(path), render(advice))
+    write_whole(Path(path), render(advice, shell=shell))
 
 
-def render(advice: Advice) -> str:
-    """The advice as one string of HTML."""
+def render(advice: Advice, *, shell: bool = False) -> str:
+    """The advice as one string of HTML; answers are given as the arguments of a call or, for a ``shell``, as its options."""
     first, avoid = advice.first, [one.loss for one in advice.avoid]
     heading = headline(advice)
     found = {
@@ -36,7 +38,7 @@ def render(advice: Advice) -> str:
         "refusal": advice.refusal,
         "first": None if first is None else _candidate(first),
         "warnings": advice.warnings,
-        "questions": [{"asks": q.asks, "rows": [(a, leads, False) for a, leads in q.answers.items()]} for q in advice.questions],
+        "questions": [{"asks": q.asks, "answers": [_answer(one, shell) for one in q.answers]} for q in advice.questions],
         "facts_seen": [(fact.name, fact.says, False) for fact in advice.facts],
         "alternatives": [_candidate(one) for one in advice.alternatives],
         "avoid": [_candidate(one) for one in advice.avoid],
@@ -50,6 +52,11 @@ def _about(advice: Advice) -> str:
     rows = next((fact.says for fact in advice.facts if fact.name == "rows"), "")
     told = (visible(advice.source), rows, date.today().isoformat(), f"losskit {__version__}")
     return ", ".join(part for part in told if part)
+
+
+def _answer(one: Answer, shell: bool) -> dict[str, str]:
+    here = " (as here)" if one.taken else ""
+    return {"says": one.says + here, "leads": one.leads, "given": visible(option(one, shell=shell))}
 
 
 def _candidate(one: Candidate) -> dict[str, str]:

@@ -8,7 +8,7 @@ from torch.nn.functional import one_hot
 
 from .folds import Fold
 from .heads import Guess
-from .metrics import Metric
+from .metric import Metric
 from .problem import Problem
 
 __all__ = ["CONSTANT", "constant"]
@@ -25,19 +25,22 @@ def constant(problem: Problem, target: Tensor, folds: list[Fold], metric: Metric
             size = torch.bincount(asked)[asked]
             found.append(float((size - 1).double().mean() / max(len(asked) - 1, 1)))
             continue
-        value = metric.of(_guess(problem, known, asked, metric.name), asked)
+        value = metric.of(_guess(problem, known, asked, metric), asked)
         if value is None:
             return []
         found.append(value)
     return found
 
 
-def _guess(problem: Problem, known: Tensor, asked: Tensor, metric: str) -> Guess:
-    """Shares for classes, the mean for squares and deviances, the median for absolute errors, one score for all of a list."""
+def _guess(problem: Problem, known: Tensor, asked: Tensor, metric: Metric) -> Guess:
+    """Shares for classes, the mean for squares and deviances, a quantile for its own error, one score for all of a list."""
     if problem.task == "ranking":
         return Guess(torch.zeros_like(asked[..., 0]))
     if problem.task == "multiclass" and known.ndim == 1:
         known = one_hot(known.long(), problem.classes)
-    middle = known.double().mean(0) if metric not in ("MAE", "median AE") else known.double().median()
+    if metric.quantile is None:
+        middle = known.double().mean(0)
+    else:
+        middle = known.double().median() if metric.quantile == 0.5 else known.double().quantile(metric.quantile)
     every = middle.expand(len(asked), *middle.shape)
     return Guess(every, every)

@@ -21,15 +21,15 @@ WIDEST = 500  # inputs of a small model
 NO_CLASSES = 'a proof for embedding needs one class a row in "target"; pairs and triplets are compared on your own encoder'
 
 
-def problem_of(columns: Columns, task: str) -> Problem:
-    """What is to be learned, of the rows whose target is known.
+def problem_of(columns: Columns, task: str, num_classes: int | None = None, want: str = "") -> Problem:
+    """What is to be learned, of the rows whose target is known; ``num_classes`` where there are more classes than rows show.
 
     Raises:     ValueError where there are no inputs, or a target that a small model cannot be asked for.
     """
     if not columns.targets:
         raise ValueError(NO_CLASSES)
     columns, unused = _honest(columns)
-    target = encode(columns, task)
+    target = encode(columns, task, num_classes)
     values, classes = target.values, len(target.classes)
     if task == "binary" and not target.soft:
         values = values.long()
@@ -40,7 +40,8 @@ def problem_of(columns: Columns, task: str) -> Problem:
     if task == "embedding" and values.ndim > 1:
         raise ValueError(NO_CLASSES)
     if task == "ranking":
-        values = values - values.min().clamp(max=0)  # NDCG is of relevance from 0 on, the losses of a list do not mind
+        # NDCG is of relevance from 0 on, and the first relevant one is above the lowest grade; the losses of a list do not mind
+        values = values - (values.min() if want == "first" else values.min().clamp(max=0))
     inputs, said = _inputs(columns, target.rows, unused)
     return Problem(task, inputs, values, classes, target.groups, said)
 

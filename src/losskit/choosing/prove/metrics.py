@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,9 +15,11 @@ from ...evaluate.retrieving.relevance import Relevance
 from ...evaluate.retrieving.run import retrieval
 from ..advice import Candidate
 from .heads import Guess
+from .metric import Metric
+from .metrics_wanted import deciding, wanted_metrics
 from .problem import Problem
 
-__all__ = ["Metric", "judged", "metrics", "primary"]
+__all__ = ["judged", "metrics", "primary"]
 
 FARTHEST = 50  # robust deviations: twice as far as 1,000 rows of Student's t with 2 degrees of freedom go
 TINY = 1e-12  # of a probability of 0: a log loss of 27.6, not infinity
@@ -26,19 +27,8 @@ _ROBUST = ("l1_loss", "huber_loss")
 _DEVIANCES = ("gamma_deviance_loss", "tweedie_deviance_loss")
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One figure: what it says, and whether more is better."""
-
-    name: str
-    says: str
-    higher: bool
-    of: Callable[[Guess, Tensor], float | None]
-    """(guess, target) -> the figure; None where it cannot be given"""
-
-
-def metrics(problem: Problem, first: Candidate) -> tuple[Metric, ...]:
-    """The figures of a task; a deviance is judged by itself as well."""
+def metrics(problem: Problem, first: Candidate, want: str = "") -> tuple[Metric, ...]:
+    """The figures of a task; what is wanted is among them, and a deviance is judged by itself as well."""
     made: dict[str, Callable[[], tuple[Metric, ...]]] = {
         "binary": _binary,
         "multiclass": _multiclass,
@@ -47,17 +37,22 @@ def metrics(problem: Problem, first: Candidate) -> tuple[Metric, ...]:
         "embedding": _embedding,
         "count": _count,
     }
-    if problem.task in made:
-        return made[problem.task]()
-    return (*_own_deviance(first), *_regression())
+    of_task = made[problem.task]() if problem.task in made else (*_own_deviance(first), *_regression())
+    return (*wanted_metrics(problem.task, want), *of_task)
 
 
-def primary(problem: Problem, first: Candidate) -> str:
-    """The figure that the first choice claims to be best at: it decides the verdict (Gneiting 2011, JASA 106)."""
-    if problem.task == "regression":
+def primary(problem: Problem, first: Candidate, want: str = "") -> str:
+    """The figure that is wanted, or that the first choice claims to be best at: it decides the verdict (Gneiting 2011, JASA 106).
+
+    An order is judged by AUC: it is what losses of pairs are made for and does not move with the share of the yes, as average
+    precision does.
+    """
+    if problem.task == "regression" and want in ("", "mean", "median", "robust"):
         if first.loss in _ROBUST:
             return "median AE" if _unsettled(problem.target) else "MAE"
         return "deviance" if first.loss in _DEVIANCES else "RMSE"
+    if decides := deciding(problem.task, want):
+        return decides
     named = {"count": "deviance", "ranking": "NDCG@10", "embedding": "recall@1"}
     return named.get(problem.task, "log loss")
 
@@ -173,12 +168,13 @@ def _regression() -> tuple[Metric, ...]:
             False,
             lambda g, y: float(error(g, y).square().mean().sqrt()),
         ),
-        Metric("MAE", "the mean absolute error; lower is better", False, lambda g, y: float(error(g, y).abs().mean())),
+        Metric("MAE", "the mean absolute error; lower is better", False, lambda g, y: float(error(g, y).abs().mean()), 0.5),
         Metric(
             "median AE",
             "half of the errors are below it; lower is better",
             False,
             lambda g, y: float(error(g, y).abs().quantile(0.5)),
+            0.5,
         ),
     )
 

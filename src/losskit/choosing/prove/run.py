@@ -18,7 +18,8 @@ from .constant import CONSTANT, constant
 from .folds import Fold, folds, strata
 from .heads import Head, Scale, classes_head, labels_head, number_head, scores_head
 from .inputs import NO_CLASSES, problem_of, standardised
-from .metrics import Metric, judged, metrics, primary
+from .metric import Metric
+from .metrics import judged, metrics, primary
 from .network import BATCH, HIDDEN, STEPS, Data, Objective, fit, predict
 from .pairs import WIDTH, embedding_head
 from .problem import MOST_ROWS, Problem, Units, smaller, units
@@ -76,7 +77,7 @@ def prove(advice: Advice, columns: Columns, *, seed: int = 0, progress: Progress
         raise ValueError(NO_MODEL[advice.task])
     if advice.task == "embedding" and "labels" not in CATALOGUE[advice.first.loss].tensors:  # pairs, with a grade or without
         raise ValueError(NO_CLASSES)
-    return prove_problem(advice, problem_of(columns, advice.task), seed=seed, progress=progress)
+    return prove_problem(advice, problem_of(columns, advice.task, advice.num_classes, advice.want), seed=seed, progress=progress)
 
 
 @_one_thread()
@@ -85,7 +86,7 @@ def prove_problem(advice: Advice, problem: Problem, *, seed: int = 0, progress: 
     began = time.perf_counter()
     assert advice.first is not None  # prove() has looked
     first, rows = advice.first, len(problem.target)
-    plan = _plan(problem, first, seed)
+    plan = _plan(problem, first, seed, advice.want)
     named = _named([first, *advice.alternatives, *advice.avoid])
     found: dict[tuple[str, str], Mapping[str, list[float]]] = {}
     left_out: dict[str, str] = {}
@@ -105,7 +106,7 @@ def prove_problem(advice: Advice, problem: Problem, *, seed: int = 0, progress: 
     ratio = len(plan.folds[0].test) / (len(plan.units) - len(plan.folds[0].test))
     scores = scored(found, ratio)
     comparisons = compared(found, plan.metrics, first.loss, ratio)
-    deciding = next(one for one in plan.metrics if one.name == primary(problem, first))
+    deciding = next(one for one in plan.metrics if one.name == primary(problem, first, advice.want))
     flat = constant(plan.problem, plan.target, plan.folds, deciding)
     scores += scored({(CONSTANT, CONSTANT): {deciding.name: flat}} if flat else {}, ratio)
     learned = not flat or any_beats(found, flat, deciding, ratio)
@@ -113,7 +114,7 @@ def prove_problem(advice: Advice, problem: Problem, *, seed: int = 0, progress: 
     said = verdict(scores, comparisons, first=first.loss, avoid=avoid, metric=deciding, learned=learned)
     ordered = (deciding, *(one for one in plan.metrics if one is not deciding))
     told = {one.name: one.says for one in ordered}
-    method, seconds = _method(plan, deciding, left_out, rows), time.perf_counter() - began
+    method, seconds = _method(plan, deciding, left_out, rows, advice.want), time.perf_counter() - began
     return Proof(told, scores, comparisons, said, method, len(plan.problem.target), seconds, plan.problem.said)
 
 
@@ -130,7 +131,7 @@ def _named(candidates: list[Candidate]) -> dict[str, Candidate]:
     return found
 
 
-def _plan(problem: Problem, first: Candidate, seed: int) -> _Plan:
+def _plan(problem: Problem, first: Candidate, seed: int, want: str) -> _Plan:
     generator = torch.Generator().manual_seed(seed)
     problem = smaller(problem, generator)
     made = units(problem)
@@ -143,7 +144,7 @@ def _plan(problem: Problem, first: Candidate, seed: int) -> _Plan:
     inputs = torch.stack([standardised(made.inputs, fold.train, made.mask) for fold in _same_width(made, every)])
     train, stop = (_even([getattr(fold, part) for fold in every]) for part in ("train", "stop"))
     target = made.target if made.mask is None else torch.stack([made.target, made.mask.to(made.target.dtype)], -1)
-    return _Plan(problem, made, target, every, Data(inputs, train, stop), metrics(problem, first), seed)
+    return _Plan(problem, made, target, every, Data(inputs, train, stop), metrics(problem, first, want), seed)
 
 
 def _parts(made: Units, by: Tensor | None) -> int:
@@ -278,7 +279,7 @@ def _folds_said(plan: _Plan) -> str:
     return f"{len(plan.folds)}" if once else f"Twice {len(plan.folds) // 2}"
 
 
-def _method(plan: _Plan, deciding: Metric, left_out: Mapping[str, str], rows: int) -> str:
+def _method(plan: _Plan, deciding: Metric, left_out: Mapping[str, str], rows: int, want: str) -> str:
     what, steps = "lists" if plan.problem.task == "ranking" else "rows", _steps(plan.problem)
     dealt = "plain" if strata(plan.target, plan.problem.task) is None else "stratified"
     kind = dealt if plan.units.group is None else "grouped"
@@ -290,6 +291,6 @@ def _method(plan: _Plan, deciding: Metric, left_out: Mapping[str, str], rows: in
         f"a fifth of the training rows chooses step and rate by the candidate's own loss.{some} "
         "Intervals: corrected resampled t at 95 %; of differences, 95 % for all rivals under one figure and model together "
         "(Bonferroni). "
-        f"The verdict is by {deciding.name}, which is what the first choice claims to be good at."
+        f"The verdict is by {deciding.name}, which is {'wanted' if want else 'what the first choice claims to be good at'}."
     )
     return text + "".join(f" Not trained: {name} ({why})." for name, why in left_out.items())

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ..advice import Comparison, Scored
 from .intervals import corrected
-from .metrics import Metric
+from .metric import Metric
 
 __all__ = ["Folds", "any_beats", "compared", "scored", "verdict"]
 

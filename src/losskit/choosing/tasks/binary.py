@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import torch
 
 from ...evaluate.calibration.reliability import wilson
-from ..advice import Advice, Candidate, Fact, Question
+from ..advice import Advice, Answer, Candidate, Fact, Question
 from ..candidates import candidate, coded, rounded
 from ..profile_classes import FEW_POSITIVES, Balance, balance_of
-from ..seen import Seen
+from ..seen import Choice, Seen, again, only_probabilities
+from ..wants import Want
 
-__all__ = ["advise", "shrug"]
+__all__ = ["adjusted_levels", "advise", "shrug"]
 
 SHAPES = "logits and target (N,): scores before any sigmoid, and 0. or 1. of the same shape"
 SMALL = 0.01  # a confident mistake: what squared error then makes of the gradient
@@ -20,7 +26,8 @@ def advise(seen: Seen) -> Advice:
     """Plain cross-entropy; what else there is where the yes is rare."""
     if seen.target is None:
         first = candidate("binary_cross_entropy_with_logits", "Two classes.", shapes=SHAPES, facts={})
-        return seen.advice(first, [_focal("Where the yes is rare."), _auc("Where only the order of scores counts.")], [_mse()])
+        others = [_focal("Where the yes is rare."), _auc("Where only the order of scores counts.")]
+        return seen.advice(*_wanted(seen.want, Choice(first, others, [_mse()]), None))
     values = seen.target.values
     n, yes = len(values), float(values.sum())
     if not 0 < yes < n:
@@ -34,15 +41,30 @@ def advise(seen: Seen) -> Advice:
         "binary_cross_entropy_with_logits",
         f"Two classes, {int(yes):,} of {n:,} rows are {seen.target.classes[1]!r}.",
         shapes=SHAPES,
-        warning=_threshold(prior) if balance.imbalanced else "",
+        warning=_threshold(prior, alone=seen.want is not None) if balance.imbalanced else "",
         facts={"prior": prior},
     )
-    if balance.imbalanced:
-        advice = seen.advice(first, _rare(balance), [_mse()], facts, _few(balance), [_question(balance)])
-    else:
-        order = _auc("Only where the order of scores is all that counts.")
-        advice = seen.advice(first, [order], [_mse()], facts, _few(balance))
-    return coded(advice, seen.target.classes)
+    others = _rare(balance) if balance.imbalanced else [_auc("Only where the order of scores is all that counts.")]
+    questions = [_question(balance)] if balance.imbalanced and seen.want is None else []
+    choice = _wanted(seen.want, Choice(first, others, [_mse()]), balance)
+    return coded(seen.advice(*choice, facts, _few(balance), questions), seen.target.classes)
+
+
+def _wanted(want: Want | None, choice: Choice, balance: Balance | None) -> Choice:
+    """What the want makes of the choice."""
+    if want is None:
+        return choice
+    plain = choice.first
+    if want.word == "probabilities":
+        return choice._replace(first=replace(plain, reason=f"Probabilities are wanted. {plain.reason}"), alternatives=[])
+    if want.word == "order":
+        first = _auc("The order of scores is wanted: every pair of a yes and a no counts, however rare the yes is.")
+        focal = [one for one in choice.alternatives if one.loss == "binary_focal_loss"]
+        return choice._replace(first=first, alternatives=[again(plain, "Its probabilities are in an order as well."), *focal])
+    others = [again(plain, "With a threshold at the share of the yes in place of 0.5 it finds the rare class as often.")]
+    first = _adjusted(balance)
+    first = replace(first, reason=f"Both classes count alike. {first.reason}")
+    return choice._replace(first=first, alternatives=others if balance is None else [*others, _weighted(*balance.counts)])
 
 
 def _facts(seen: Seen, balance: Balance) -> list[Fact]:
@@ -72,44 +94,65 @@ def _few(balance: Balance) -> list[str]:
     ]
 
 
-def _threshold(prior: float) -> str:
+def _threshold(prior: float, *, alone: bool) -> str:
     return (
         f"Probabilities come out right, and at a prior of {prior:.3g} hardly any exceeds 0.5: to decide, move the threshold to "
-        "cost of a false alarm / (cost of a false alarm + cost of a miss), or take an alternative."
+        f"cost of a false alarm / (cost of a false alarm + cost of a miss){'' if alone else ', or take an alternative'}."
     )
 
 
 def _rare(balance: Balance) -> list[Candidate]:
     no, yes = balance.counts
-    weight = rounded(no / yes)
     return [
-        candidate(
-            "binary_cross_entropy_with_logits",
-            f"Each yes counts {weight:g} times, {int(no):,} / {int(yes):,}, as much as all the others together: "
-            "the threshold 0.5 is then that of balanced error.",
-            shapes=SHAPES,
-            options={"pos_weight": weight},
-            card="none",
-            warning="Probabilities are no longer those of the data: the odds come out as many times too high.",
-            facts={"prior": yes / (no + yes), "pos_weight": weight},
-        ),
-        _adjusted(no, yes),
+        _weighted(no, yes),
+        _adjusted(balance),
         _auc("Positives are in every pair, so that their share does not matter."),
         _focal(f"The easy ones of the {int(no):,} fade out."),
     ]
 
 
-def _adjusted(no: float, yes: float) -> Candidate:
-    prior = [rounded(no / (no + yes), 6), rounded(yes / (no + yes), 6)]
+def _weighted(no: float, yes: float) -> Candidate:
+    weight = rounded(no / yes)
     return candidate(
+        "binary_cross_entropy_with_logits",
+        f"Each yes counts {weight:g} times, {int(no):,} / {int(yes):,}, as much as all the others together: "
+        "the threshold 0.5 is then that of balanced error.",
+        shapes=SHAPES,
+        options={"pos_weight": weight},
+        card="none",
+        warning="Probabilities are no longer those of the data: the odds come out as many times too high.",
+        facts={"prior": yes / (no + yes), "pos_weight": weight},
+    )
+
+
+def _adjusted(balance: Balance | None) -> Candidate:
+    """Without data the prior is counted where it is used."""
+    given: dict[str, Any] = {}
+    arguments = ["torch.stack([torch.zeros_like(logits), logits], -1)", "target.long()"]
+    before = []
+    if balance is None:
+        before = ["prior = torch.bincount(target.long(), minlength=2).float()  # of all of the training data"]
+        arguments.append("prior=prior")
+    else:
+        given["prior"] = [rounded(count / sum(balance.counts), 6) for count in balance.counts]
+    made = candidate(
         "logit_adjusted_loss",
         "The prior is given to the scores, so that what is learned is balanced.",
         shapes="logits (N,): one score a row; the other class scores 0. target (N,): 0 or 1, also as floats",
-        arguments=["torch.stack([torch.zeros_like(logits), logits], -1)", "target.long()"],
-        options={"prior": prior},
+        arguments=arguments,
+        options=given,
+        before=before,
         warning="In use compare the score with 0; its sigmoid is the probability where both classes are equally frequent.",
         facts={},
     )
+    return made if balance is None else adjusted_levels(made, balance.counts)
+
+
+def adjusted_levels(one: Candidate, counts: Sequence[float]) -> Candidate:
+    """Scores of 0 leave the prior alone, which is the best constant as well: its entropy."""
+    total = sum(counts)
+    entropy = -sum(c / total * math.log(c / total) for c in counts)
+    return replace(one, start=entropy, constant=entropy, best=0.0)
 
 
 def _auc(reason: str) -> Candidate:
@@ -154,15 +197,25 @@ def _question(balance: Balance) -> Question:
     weight = rounded(balance.counts[0] / balance.counts[1])
     return Question(
         "What is judged in the end: probabilities, the order of scores, or how many of the rare class are found?",
-        {
-            "probabilities, costs": "binary_cross_entropy_with_logits as it is, and a threshold from the costs",
-            "the order (AUC, average precision)": "binary_cross_entropy_with_logits, or auc_squared_hinge_loss",
-            "recall, balanced error": f"binary_cross_entropy_with_logits with pos_weight={weight:g}, or logit_adjusted_loss",
-        },
+        (
+            Answer(
+                "probabilities, costs",
+                "binary_cross_entropy_with_logits as it is, and a threshold from the costs",
+                {"want": "probabilities"},
+                taken=True,
+            ),
+            Answer("the order (AUC, average precision)", "auc_squared_hinge_loss", {"want": "order"}),
+            Answer(
+                "recall, balanced error",
+                f"logit_adjusted_loss, or binary_cross_entropy_with_logits with pos_weight={weight:g}",
+                {"want": "balanced"},
+            ),
+        ),
     )
 
 
 def _soft(seen: Seen, values: torch.Tensor) -> Advice:
+    only_probabilities(seen.want)
     mean = float(values.mean())
     first = candidate(
         "binary_cross_entropy_with_logits",

@@ -11,7 +11,8 @@ from ..advice import Advice, Candidate, Fact
 from ..candidates import avoid_when, candidate, rounded
 from ..profile_counts import Scatter, scatter_of
 from ..profile_numbers import too_far
-from ..seen import Seen
+from ..seen import Choice, Seen
+from .number_wanted import wanted
 
 __all__ = ["advise"]
 
@@ -23,7 +24,8 @@ def advise(seen: Seen) -> Advice:
     """Poisson; negative binomial where counts scatter more than that, beyond luck."""
     if seen.target is None or seen.columns is None:
         first = candidate("poisson_deviance_loss", "Counts of events.", shapes=SHAPES, arguments=["log_mean", "target"], facts={})
-        return seen.advice(first, [_negative_binomial("Where they come in bursts.", 1.0, None)], [_mse(None)])
+        choice = Choice(first, [_negative_binomial("Where they come in bursts.", 1.0, None)], [_mse(None)])
+        return seen.advice(*wanted(seen.want, choice, None, amounts=True))
     values = seen.target.values
     if values.ndim != 1:
         return seen.refused("Several counts a row: choose for each of them alone.")
@@ -41,7 +43,8 @@ def advise(seen: Seen) -> Advice:
     reason = more if scatter.over else "Where counts scatter more than these do."
     bursts = _negative_binomial(reason, max(scatter.alpha, WIDE), values)
     first, second = (poisson, bursts) if plain else (bursts, poisson)
-    return seen.advice(first, [second], [_mse(values)], facts, warnings)
+    choice = wanted(seen.want, Choice(first, [second], [_mse(values)]), values, amounts=True)
+    return seen.advice(*choice, facts, warnings)
 
 
 def _fractions(values: Tensor) -> list[str]:

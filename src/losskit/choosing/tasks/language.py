@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
-from ..advice import Advice, Candidate, Fact, Question
+from ..advice import Advice, Answer, Candidate, Fact, Question
 from ..candidates import candidate
+from ..class_count import fitting
 from ..columns import Column
 from ..seen import Seen
 
@@ -19,8 +21,7 @@ def advise(seen: Seen) -> Advice:
     """Cross-entropy of each next token."""
     warnings = ["Evaluate by exp(sum of losses / number of tokens), never by a mean over batches: losskit.Perplexity does so."]
     if seen.columns is None:
-        first = _plain("Each next token is one of a vocabulary.", {})
-        return seen.advice(first, [_fused(), _teacher()], [], warnings=warnings)
+        return seen.advice(_of_vocabulary(seen), [_fused(_told(seen)), _teacher()], [], warnings=warnings)
     parts = [*seen.columns.targets, *seen.columns.inputs]
     column = next((c for c in parts if c.kind in ("list", "text")), None) or next((c for c in parts if c.kind == "vector"), None)
     if column is None:
@@ -36,10 +37,19 @@ def advise(seen: Seen) -> Advice:
     ]
     question = Question(
         "Which tokenizer? Without one the vocabulary, and with it the loss to expect at the start, are unknown.",
-        {"any": 'losskit.reference("cross_entropy", num_classes=the size of its vocabulary)'},
+        (Answer("one of 50,257 tokens, for example", "the loss to expect at the start is ln 50,257", {"num_classes": 50257}),),
     )
-    first = _plain("Each next token is one of a vocabulary.", {})
-    return seen.advice(first, [_fused()], [], facts, warnings, [question])
+    questions = [question] if seen.num_classes is None else []
+    return seen.advice(_of_vocabulary(seen), [_fused(_told(seen))], [], facts, warnings, questions)
+
+
+def _told(seen: Seen) -> dict[str, object]:
+    return {} if seen.num_classes is None else {"num_classes": seen.num_classes}
+
+
+def _of_vocabulary(seen: Seen) -> Candidate:
+    said = "a vocabulary" if seen.num_classes is None else f"a vocabulary of {seen.num_classes:,}"
+    return _plain(f"Each next token is one of {said}.", _told(seen))
 
 
 def _tokens(seen: Seen, column: Column, warnings: list[str]) -> Advice:
@@ -50,7 +60,13 @@ def _tokens(seen: Seen, column: Column, warnings: list[str]) -> Advice:
         return seen.refused(f"All {total} tokens are the same: there is nothing to learn.")
     prior = [count / total for count in counts.values()]
     first = _plain(f"{total:,} tokens, {len(counts):,} different ones.", {"prior": prior})
-    seen_most = f", the highest is {max(counts):g}" if all(isinstance(token, (int, float)) for token in counts) else ""
+    numbered = all(isinstance(token, (int, float)) for token in counts)
+    seen_most = f", the highest is {max(counts):g}" if numbered else ""
+    if seen.num_classes is not None:
+        fitting(seen.num_classes, len(counts), f"column {column.name!r} has {len(counts):,} different tokens")
+        if numbered:
+            fitting(seen.num_classes, int(max(counts)) + 1, f"the highest token of column {column.name!r} is {max(counts):g}")
+        first = replace(first, start=math.log(seen.num_classes))
     facts = [
         Fact("tokens", total, f"{total:,} tokens in {len(rows):,} rows"),
         Fact("vocabulary", len(counts), f"{len(counts):,} different tokens occur{seen_most}"),
@@ -63,20 +79,20 @@ def _tokens(seen: Seen, column: Column, warnings: list[str]) -> Advice:
                 f"answering by frequency alone costs {first.constant:.4g}, a perplexity of {math.exp(first.constant):.4g}",
             )
         )
-    return seen.advice(first, [_fused()], [], facts, warnings)
+    return seen.advice(first, [_fused(_told(seen))], [], facts, warnings)
 
 
 def _plain(reason: str, facts: dict[str, object]) -> Candidate:
     return candidate("cross_entropy", reason, shapes=SHIFTED, arguments=["logits[:, :-1]", "tokens[:, 1:]"], facts=facts)
 
 
-def _fused() -> Candidate:
+def _fused(told: dict[str, object]) -> Candidate:
     return candidate(
         "linear_cross_entropy",
         "The same value from the hidden states and the head: first, where you have them.",
         shapes="hidden (B, T, D): what goes into the head; head (V, D): its weight; tokens (B, T)",
         arguments=["hidden[:, :-1]", "head", "tokens[:, 1:]"],
-        facts={},
+        facts=told,
     )
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ...losses.class_weights import class_weights
-from ..advice import Advice, Candidate, Fact, Question
+from ..advice import Advice, Answer, Candidate, Fact, Question
 from ..candidates import INLINE, candidate, coded, rounded
 from ..profile_classes import FEW_POSITIVES, Balance, balance_of
-from ..seen import Seen
-from .binary import shrug
+from ..seen import Choice, Seen, again, only_probabilities
+from ..wants import Want
+from .binary import adjusted_levels, shrug
 
 __all__ = ["advise"]
 
@@ -25,8 +26,7 @@ VOCABULARY = 10_000  # from about here the scores are large: 8192 rows of 10,000
 def advise(seen: Seen) -> Advice:
     """Plain cross-entropy; weights and priors where classes are rare."""
     if seen.target is None:
-        first = candidate("cross_entropy", "One of several classes.", shapes=_shapes("C"), facts={})
-        return seen.advice(first, [_noisy(), _focal("Where one class drowns the others.")], [_mse("C")])
+        return _of_task(seen)
     values = seen.target.values
     if values.ndim == 2:
         return _soft(seen, values)
@@ -46,10 +46,48 @@ def advise(seen: Seen) -> Advice:
         facts={"num_classes": classes, "prior": prior},
     )
     facts, warnings = _facts(seen.target.classes, balance), _warnings(counts, balance)
-    alternatives, questions = ([_noisy()], []) if not balance.imbalanced else (_rare(counts, balance), [_question()])
+    alternatives = _rare(counts, balance) if balance.imbalanced else [_noisy({})]
+    questions = [_question()] if balance.imbalanced and seen.want is None else []
     if classes >= VOCABULARY:
         alternatives.insert(0, _fused(classes))
-    return coded(seen.advice(first, alternatives, [_mse(classes)], facts, warnings, questions), seen.target.classes)
+    choice = _wanted(seen.want, Choice(first, alternatives, [_mse(classes)]), counts, classes)
+    return coded(seen.advice(*choice, facts, warnings, questions), seen.target.classes)
+
+
+def _of_task(seen: Seen) -> Advice:
+    """Without data."""
+    classes = seen.num_classes
+    told = {} if classes is None else {"num_classes": classes}
+    said = "One of several classes." if classes is None else f"One of {classes:,} classes."
+    first = candidate("cross_entropy", said, shapes=_shapes(classes or "C"), facts=told)
+    others = [_noisy(told), _focal("Where one class drowns the others.", told)]
+    if classes is not None and classes >= VOCABULARY:
+        others.insert(0, _fused(classes))
+    return seen.advice(*_wanted(seen.want, Choice(first, others, [_mse(classes or "C")]), None, classes))
+
+
+def _wanted(want: Want | None, choice: Choice, counts: Tensor | None, classes: int | None) -> Choice:
+    """What the want makes of the choice; ``counts`` are None without data."""
+    if want is None:
+        return choice
+    plain = choice.first
+    if want.word == "probabilities":
+        same_value = [one for one in choice.alternatives if one.loss == "linear_cross_entropy"]
+        return choice._replace(first=replace(plain, reason=f"Probabilities are wanted. {plain.reason}"), alternatives=same_value)
+    others = [again(plain, "Where a row counts alike, whatever its class.")]
+    why = "Each class counts alike: the scores are given the prior in training and go without it in use."
+    if counts is None:
+        least = "" if classes is None else f", minlength={classes}"
+        before = [f"prior = torch.bincount(target{least}).float()  # of all of the training data; each class must occur"]
+        arguments = ["logits", "target", "prior=prior"]
+        shapes = _shapes(classes or "C")
+        first = candidate("logit_adjusted_loss", why, shapes=shapes, arguments=arguments, before=before, facts={})
+        return choice._replace(first=first, alternatives=others)
+    weighted = _weighted(counts, "inverse", len(counts))
+    if int((counts == 0).sum()):
+        why = "Each class counts alike; a class that never occurs has no prior to be given to scores."
+        return choice._replace(first=replace(weighted, reason=f"{why} {weighted.reason}"), alternatives=others)
+    return choice._replace(first=_adjusted(counts, why), alternatives=[*others, weighted])
 
 
 def _shapes(classes: int | str) -> str:
@@ -96,22 +134,24 @@ def _rare(counts: Tensor, balance: Balance) -> list[Candidate]:
     method: Method = "inverse" if balance.ratio <= GENTLE else "sqrt"
     classes, there = len(counts), counts[counts > 0]
     if len(there) == classes:  # a prior of 0 is no prior
-        prior = [rounded(p, 6) for p in (counts / counts.sum()).tolist()]
-        counted = "torch.bincount(target).float()" if classes > INLINE else ""
-        found.append(
-            candidate(
-                "logit_adjusted_loss",
-                "The scores are given the prior in training and go without it in use.",
-                shapes=_shapes(classes),
-                options={"prior": prior},
-                computed={"prior": "prior"} if counted else {},
-                before=[f"prior = {counted}  # of all of the training data"] if counted else [],
-                facts={},
-            )
-        )
+        found.append(_adjusted(counts, "The scores are given the prior in training and go without it in use."))
     found.append(_weighted(counts, method, classes))
-    found.append(_focal(f"One class has {balance.ratio:.3g} times the rows of another."))
+    found.append(_focal(f"One class has {balance.ratio:.3g} times the rows of another.", {}))
     return found
+
+
+def _adjusted(counts: Tensor, why: str) -> Candidate:
+    classes, long = len(counts), len(counts) > INLINE
+    made = candidate(
+        "logit_adjusted_loss",
+        why,
+        shapes=_shapes(classes),
+        options={"prior": [rounded(p, 6) for p in (counts / counts.sum()).tolist()]},
+        computed={"prior": "prior"} if long else {},
+        before=["prior = torch.bincount(target).float()  # of all of the training data"] if long else [],
+        facts={},
+    )
+    return adjusted_levels(made, counts.tolist())
 
 
 def _weighted(counts: Tensor, method: Method, classes: int) -> Candidate:
@@ -137,21 +177,21 @@ def _weighted(counts: Tensor, method: Method, classes: int) -> Candidate:
     )
 
 
-def _focal(reason: str) -> Candidate:
+def _focal(reason: str, told: dict[str, int]) -> Candidate:
     return candidate(
         "focal_loss",
         reason,
-        shapes=_shapes("C"),
+        shapes=_shapes(told.get("num_classes", "C")),
         options={"gamma": 2.0},
         warning="Plain focal loss improves the order of scores, not the threshold: alone it hardly finds more of a rare class.",
-        facts={"gamma": 2.0},
+        facts={"gamma": 2.0, **told},
     )
 
 
-def _noisy() -> Candidate:
-    return candidate(
-        "generalized_cross_entropy", "Where labels are wrong.", shapes=_shapes("C"), options={"q": 0.7}, facts={"q": 0.7}
-    )
+def _noisy(told: dict[str, int]) -> Candidate:
+    shapes = _shapes(told.get("num_classes", "C"))
+    facts = {"q": 0.7, **told}
+    return candidate("generalized_cross_entropy", "Where labels are wrong.", shapes=shapes, options={"q": 0.7}, facts=facts)
 
 
 def _fused(classes: int) -> Candidate:
@@ -180,15 +220,16 @@ def _mse(classes: int | str) -> Candidate:
 def _question() -> Question:
     return Question(
         "What is judged in the end: the share of all rows that is right, or each class alike?",
-        {
-            "all rows, probabilities": "cross_entropy as it is",
-            "each class alike (balanced accuracy, macro recall)": "logit_adjusted_loss",
-        },
+        (
+            Answer("all rows, probabilities", "cross_entropy as it is", {"want": "probabilities"}, taken=True),
+            Answer("each class alike (balanced accuracy, macro recall)", "logit_adjusted_loss", {"want": "balanced"}),
+        ),
     )
 
 
 def _soft(seen: Seen, values: Tensor) -> Advice:
     """Rows of probabilities."""
+    only_probabilities(seen.want)
     classes = values.shape[1]
     prior = values.mean(0)
     entropy = float(torch.special.entr(values).sum(1).mean())

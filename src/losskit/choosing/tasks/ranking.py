@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..advice import Advice, Candidate, Fact, Question
+from ..advice import Advice, Answer, Candidate, Fact, Question
 from ..candidates import candidate
 from ..profile_lists import Lists, lists_of
-from ..seen import Seen
+from ..seen import Choice, Seen, again
+from ..wants import Want
 
 __all__ = ["advise"]
 
@@ -24,11 +25,12 @@ DIFFERENCES = ("pairwise_logistic_loss", "pairwise_mse_loss", "listmle_loss")
 def advise(seen: Seen) -> Advice:
     """Pairs where there are clicks, a softmax over the list where there are grades."""
     if seen.target is None:
-        return seen.advice(_pairs("", {}), [_softmax("", {}), _lambda("Where NDCG is what is reported.")], [])
+        choice = Choice(_pairs("", {}), [_softmax("", {}), _lambda("Where NDCG is what is reported.")], [])
+        return seen.advice(*_wanted(seen.want, choice))
     if seen.target.groups is None:
         missing = Question(
             "Which rows belong to one list?",
-            {"a column": 'group="its name"', "all rows are one list": "group of a column that is constant"},
+            _groups(seen),
         )
         return seen.advice(None, [], [], questions=[missing])
     if seen.target.values.ndim != 1:
@@ -38,8 +40,50 @@ def advise(seen: Seen) -> Advice:
     if not lists.informative:
         why = "have one item" if lists.longest == 1 else "have only items of one grade"
         return seen.refused(f"All {lists.lists:,} lists {why}: there is no order to learn.", facts)
+    if seen.want is not None and seen.want.word in ("ndcg", "first") and not (lists.binary or lists.graded):
+        raise ValueError(
+            f'"want" is "{seen.want}", and the target has no grades but more than 20 values: want order or differences, or '
+            "make grades of them"
+        )
     advice = _chosen(seen, lists, facts, warnings)
-    return _named(_from_zero(advice) if lists.negative else advice, seen)
+    # for the first relevant one the lowest grade is that of what is not relevant
+    shifted = lists.negative or (seen.want is not None and seen.want.word == "first" and lists.grades[0] > 0)
+    return _named(_from_zero(advice) if shifted else advice, seen)
+
+
+def _groups(seen: Seen) -> tuple[Answer, ...]:
+    """Columns whose values come again may be that of the list."""
+    inputs = () if seen.columns is None else seen.columns.inputs
+    again = [one.name for one in inputs if one.kind in ("number", "text") and 1 < len(one.known.unique()) <= len(one) / 2]
+    return (
+        *(Answer(f'those of one "{name}"', "a ranking within each list", {"group": name}) for name in again[:3]),
+        Answer("those of another column", "name it as the group"),
+        Answer("all rows are one list", "add a column that is the same everywhere, and name it as the group"),
+    )
+
+
+def _wanted(want: Want | None, choice: Choice) -> Choice:
+    """What the want makes of the choice."""
+    if want is None:
+        return choice
+    former = choice.first
+    first = {
+        "order": lambda: _pairs("The order is wanted: every pair of a list counts.", {}),
+        "differences": lambda: _one("pairwise_mse_loss", "The differences are wanted, not only the order.", {}),
+        "ndcg": lambda: _lambda("NDCG is wanted: pairs weighed by what they move it."),
+        "first": lambda: _one("approx_mrr_loss", "The first relevant item is wanted as far up as can be.", {}),
+    }[want.word]()
+    same = (first.loss, first.options) == (former.loss, former.options)
+    fits = {"order": ("listmle_loss", "listnet_loss"), "ndcg": ("listnet_loss",), "first": ("listnet_loss",)}.get(want.word, ())
+    others = [one for one in choice.alternatives if one.loss in fits]
+    why = {"differences": "Where only the order counts.", "order": "Where the top counts more than the rest."}
+    if not same:
+        others.insert(0, again(former, why.get(want.word, "The same lists without that weight on the top.")))
+    size = (
+        "A pair that is further apart than its values is pulled together again: that is of their size, and the order is wanted."
+    )
+    wrong = [replace(one, reason=size) for one in choice.alternatives if one.loss == "pairwise_mse_loss"]
+    return choice._replace(first=first, alternatives=others, avoid=[*choice.avoid, *(wrong if want.word == "order" else [])])
 
 
 def _named(advice: Advice, seen: Seen) -> Advice:
@@ -50,7 +94,8 @@ def _named(advice: Advice, seen: Seen) -> Advice:
         return replace(one, code=one.code.replace("the list of each item", f"column {name!r}", 1))
 
     assert advice.first is not None
-    return replace(advice, first=told(advice.first), alternatives=tuple(map(told, advice.alternatives)))
+    others, avoid = tuple(map(told, advice.alternatives)), tuple(map(told, advice.avoid))
+    return replace(advice, first=told(advice.first), alternatives=others, avoid=avoid)
 
 
 def _shown(seen: Seen) -> list[str]:
@@ -78,6 +123,7 @@ def _from_zero(advice: Advice) -> Advice:
 
 
 def _chosen(seen: Seen, lists: Lists, facts: list[Fact], warnings: list[str]) -> Advice:
+    questions: list[Question] = []
     same = {"list_size": lists.longest} if lists.shortest == lists.longest else None
     grades = ", ".join(f"{g:g}" for g in lists.grades[:6])
     if lists.binary:
@@ -85,21 +131,29 @@ def _chosen(seen: Seen, lists: Lists, facts: list[Fact], warnings: list[str]) ->
         others = [_softmax("The list as a whole.", same)] if not lists.negative else []
         if lists.relevant <= 1:
             others.append(_first_hit(f"{lists.relevant:g} relevant item a list."))
-        return seen.advice(first, [*others, _lambda("Where NDCG is what is reported.")], [], facts, warnings)
-    if lists.graded and not lists.negative:
+        others.append(_lambda("Where NDCG is what is reported."))
+    elif lists.graded and not lists.negative:
         reason = (
             f"{len(lists.grades)} grades ({grades}) in lists of {lists.median:g} items, {lists.relevant:g} of them above the "
             "lowest grade: the top counts."
         )
         first = _softmax(reason, same)
         others = [_lambda(f"{len(lists.grades)} grades, pairs weighed by what they move NDCG."), _pairs("", {})]
-        return seen.advice(first, others, [], facts, warnings)
-    first = _pairs("The order of the values is learned, not their size.", {})
-    question = Question(
+    else:
+        first = _pairs("The order of the values is learned, not their size.", {})
+        others = [_whole("listmle_loss"), _whole("pairwise_mse_loss")]
+        questions = [_order_or_size()] if seen.want is None else []
+    return seen.advice(*_wanted(seen.want, Choice(first, others, [])), facts, warnings, questions)
+
+
+def _order_or_size() -> Question:
+    return Question(
         "Do the differences of the values mean something, or only their order?",
-        {"only the order": "pairwise_logistic_loss, or listmle_loss for all of it", "the differences": "pairwise_mse_loss"},
+        (
+            Answer("only the order", "pairwise_logistic_loss, or listmle_loss for all of it", {"want": "order"}, taken=True),
+            Answer("the differences", "pairwise_mse_loss", {"want": "differences"}),
+        ),
     )
-    return seen.advice(first, [_whole("listmle_loss"), _whole("pairwise_mse_loss")], [], facts, warnings, [question])
 
 
 def _facts(lists: Lists) -> list[Fact]:

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from torch import Tensor
 
-from ..advice import Advice, Candidate, Fact, Question
-from ..candidates import candidate, rounded
+from ..advice import Advice, Answer, Candidate, Fact, Question
+from ..candidates import candidate
 from ..profile_numbers import FEW, NORMAL_TAIL, UNIT, Shape, quantiles, residuals, shape_of, too_far, unit_of
-from ..seen import Seen
+from ..seen import Choice, Seen
+from .elements import SHAPES, cauchy, delta_of, divided, huber, l1, mse
+from .number_wanted import wanted
 
 __all__ = ["advise"]
 
-SHAPES = "prediction and target (N,) or (N, D)"
 AMOUNTS = "log_mean (N,): the log of the predicted mean; target (N,)"
-SPREADS = "spread = 1.4826 * (target - target.median(0).values).abs().median(0).values  # of all of the training data"
-HUBER = 1.345  # card of huber_loss: so many standard deviations of the good errors lose 5 % on clean normal data
 ZEROS = 0.05  # a share of exact zeros, among amounts that hardly repeat
 SPAN = 3.0  # q97.5 / q2.5: below, a percentage and an absolute error are nearly the same thing
 TAME = 1.25 * NORMAL_TAIL  # logarithms of gamma amounts have tails up to 1.15 times those of a normal
-SEARCHED = 200_000
 
 
 def advise(seen: Seen) -> Advice:
     """Squared error, unless tails are heavy, values far off, or targets amounts whose errors are percentages."""
     if seen.target is None or seen.columns is None:
-        others = [_l1("", None), _huber("", 1.0, None)]
-        return seen.advice(_mse("", None), others, [])
+        robust = huber("", 1.0, None)
+        return seen.advice(*wanted(seen.want, Choice(mse("", None), [l1("", None), robust], []), None, robust))
     values = seen.target.values
     wide = values.reshape(len(values), -1)
     fixed = int((wide.amin(0) == wide.amax(0)).sum())
@@ -45,28 +42,34 @@ def advise(seen: Seen) -> Advice:
     left = residuals(seen.columns, column, seen.target.rows)
     shape = shape_of(column if left is None else left - quantiles(left, [0.5])[0])
     facts, warnings = _facts(column, shape, left is not None), _nearly_constant(column)
-    if _many_zeros(column):
-        return _zeros(seen, column, facts, [*warnings, *_large_mean(column)])
-    if _amounts(column, shape):
-        return _skewed(seen, column, facts, [*warnings, *_large_mean(column)])
+    zeros = _many_zeros(column)
+    if zeros or _amounts(column, shape):
+        linked = seen.want is None or seen.want.word == "mean"
+        warnings += _large_mean(column) if linked else _far_scale(column)
+        robust = huber(f"delta is 1.345 x {shape.sigma:.4g}.", delta_of(shape), column)
+        return (_zeros if zeros else _skewed)(seen, column, facts, warnings, robust)
     return _symmetric(seen, column, shape, facts, [*warnings, *_far_scale(column)], left is not None)
 
 
 def _symmetric(seen: Seen, values: Tensor, shape: Shape, facts: list[Fact], warnings: list[str], fitted: bool) -> Advice:
-    delta = rounded(HUBER * shape.sigma) if shape.sigma > 0 else 1.0
+    delta = delta_of(shape)
     of = "the errors of a linear fit" if fitted else "the targets"
-    huber = _huber(f"delta is 1.345 standard deviations of {of} without their tails: 1.345 x {shape.sigma:.4g}.", delta, values)
+    robust = huber(f"delta is 1.345 standard deviations of {of} without their tails: 1.345 x {shape.sigma:.4g}.", delta, values)
+    questions: list[Question] = []
     if shape.heavy:
         heavy = _strongest(shape, of)
-        first = _l1(heavy, values)
-        more = [_cauchy(shape, values)] if shape.outliers else []
-        return seen.advice(first, [huber, *more], [_mse(heavy, values, avoid=True)], facts, warnings, [_mean_or_median()])
-    if shape.outliers:
+        more = [cauchy(shape, values)] if shape.outliers else []
+        choice = Choice(l1(heavy, values), [robust, *more], [mse(heavy, values, avoid=True)])
+        questions = [_mean_or_median()] if seen.want is None else []
+    elif shape.outliers:
         far = _far(shape, of)
-        huber = _huber(f"{far} delta is 1.345 x {shape.sigma:.4g}.", delta, values)
-        return seen.advice(huber, [_l1(far, values)], [_mse(far, values, avoid=True)], facts, warnings)
-    why = f"{shape.count} rows cannot tell how heavy the tails are." if shape.few else f"The tails of {of} are those of a normal."
-    return seen.advice(_mse(why, values), [_l1("", values), huber], [], facts, warnings)
+        robust = huber(f"{far} delta is 1.345 x {shape.sigma:.4g}.", delta, values)
+        choice = Choice(robust, [l1(far, values)], [mse(far, values, avoid=True)])
+    else:
+        few = f"{shape.count} rows cannot tell how heavy the tails are."
+        why = few if shape.few else f"The tails of {of} are those of a normal."
+        choice = Choice(mse(why, values), [l1("", values), robust], [])
+    return seen.advice(*wanted(seen.want, choice, values, robust), facts, warnings, questions)
 
 
 def _far(shape: Shape, of: str) -> str:
@@ -85,24 +88,26 @@ def _strongest(shape: Shape, of: str) -> str:
     return " ".join(said if shape.tail / shape.tail_bound > shape.farthest / shape.far else said[::-1])
 
 
-def _skewed(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str]) -> Advice:
+def _skewed(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str], robust: Candidate) -> Advice:
     low, median, high = quantiles(values, [0.025, 0.5, 0.975])
     spread = f"Positive, and leaning to the right: half are below {median:.4g}, the mean is {float(values.mean()):.4g}."
     first = candidate("gamma_deviance_loss", spread, shapes=AMOUNTS, arguments=["log_mean", "target"], facts={"target": values})
     question = Question(
         "Is it the mean that is wanted, as for sums and budgets, the typical value, or a bound?",
-        {
-            "the mean": "gamma_deviance_loss, or mse_loss where an error counts the same at any size",
-            "the typical value (median)": "l1_loss, or mse_loss of the logarithm",
-            "a bound": "quantile_loss, as with quantile=0.9 for a value that one in ten exceeds",
-        },
+        (
+            Answer("the mean", "gamma_deviance_loss", {"want": "mean"}, taken=True),
+            Answer("the typical value (median)", "l1_loss", {"want": "median"}),
+            Answer("a bound", "quantile_loss, here for a value that one in ten exceeds", {"want": "quantile=0.9"}),
+        ),
     )
     reach = f"95 % of the targets lie between {low:.4g} and {high:.4g}."
-    avoid = [_mse(f"{reach} The large ones would lead.", values, avoid=True, raw=True)]
-    return seen.advice(first, [_l1("The median in place of the mean.", values, raw=True)], avoid, facts, warnings, [question])
+    avoid = [mse(f"{reach} The large ones would lead.", values, avoid=True, raw=True)]
+    choice = Choice(first, [l1("The median in place of the mean.", values, raw=True)], avoid)
+    questions = [question] if seen.want is None else []
+    return seen.advice(*wanted(seen.want, choice, values, robust, amounts=True), facts, warnings, questions)
 
 
-def _zeros(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str]) -> Advice:
+def _zeros(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str], robust: Candidate) -> Advice:
     share = float((values == 0).double().mean())
     first = candidate(
         "tweedie_deviance_loss",
@@ -116,28 +121,17 @@ def _zeros(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str]) -
         *warnings,
         f"{int((values == 0).sum()):,} targets are 0: errors in percent (mape_loss) do not exist there.",
     ]
-    return seen.advice(
-        first,
-        [
-            candidate(
-                "poisson_deviance_loss",
-                "The same mean, with a variance that grows with it and not faster.",
-                shapes=AMOUNTS,
-                arguments=["log_mean", "target"],
-                facts={"target": values},
-            )
-        ],
-        [
-            _mse(
-                "Large amounts scatter more than small ones, and squared error listens to them most.",
-                values,
-                avoid=True,
-                raw=True,
-            )
-        ],
-        [*facts, Fact("zero inflation", share, f"{share:.1%} are exactly zero, the others are positive")],
-        warnings,
+    poisson = candidate(
+        "poisson_deviance_loss",
+        "The same mean, with a variance that grows with it and not faster.",
+        shapes=AMOUNTS,
+        arguments=["log_mean", "target"],
+        facts={"target": values},
     )
+    loud = "Large amounts scatter more than small ones, and squared error listens to them most."
+    choice = Choice(first, [poisson], [mse(loud, values, avoid=True, raw=True)])
+    facts = [*facts, Fact("zero inflation", share, f"{share:.1%} are exactly zero, the others are positive")]
+    return seen.advice(*wanted(seen.want, choice, values, robust, amounts=True), facts, warnings)
 
 
 def _several(seen: Seen, wide: Tensor, fixed: int) -> Advice:
@@ -156,12 +150,13 @@ def _several(seen: Seen, wide: Tensor, fixed: int) -> Advice:
         )
     why = f"{len(heavy) or len(far)} of {len(shapes)} targets have tails or values that a normal has not."
     if heavy or far:
-        divided = candidate("huber_loss", "After dividing each target by its spread.", shapes=SHAPES, before=[SPREADS],
-                            arguments=["prediction / spread", "target / spread"], options={"delta": HUBER},
-                            facts={"delta": HUBER})  # fmt: skip
-        return seen.advice(_l1(why, None), [divided], [_mse(why, None, avoid=True)], facts, warnings)
-    first = candidate("mse_loss", f"{len(shapes)} numbers a row.", shapes=SHAPES, arguments=["prediction", "target"], facts={})
-    return seen.advice(first, [_l1("", None)], [], facts, warnings)
+        choice = Choice(l1(why, None), [divided()], [mse(why, None, avoid=True)])
+    else:
+        plain = candidate(
+            "mse_loss", f"{len(shapes)} numbers a row.", shapes=SHAPES, arguments=["prediction", "target"], facts={}
+        )
+        choice = Choice(plain, [l1("", None)], [])
+    return seen.advice(*wanted(seen.want, choice, None, divided()), facts, warnings)
 
 
 def _facts(values: Tensor, shape: Shape, fitted: bool) -> list[Fact]:
@@ -245,52 +240,12 @@ def _amounts(values: Tensor, shape: Shape) -> bool:
     return own.skewed and high > SPAN * low and abs(logs.skew) < own.skew and logs.tail < max(TAME, logs.tail_bound)
 
 
-def _mse(why: str, values: Tensor | None, avoid: bool = False, raw: bool = False) -> Candidate:
-    return _elements("mse_loss", why, values, card="avoid" if avoid else "use", raw=raw)
-
-
-def _l1(why: str, values: Tensor | None, raw: bool = False) -> Candidate:
-    return _elements("l1_loss", why, values, raw=raw)
-
-
-def _huber(why: str, delta: float, values: Tensor | None) -> Candidate:
-    return _elements("huber_loss", why, values, {"delta": delta})
-
-
-def _cauchy(shape: Shape, values: Tensor) -> Candidate:
-    return _elements("cauchy_loss", f"The farthest is {shape.farthest:.3g} spreads off.", values, {"scale": rounded(shape.sigma)})
-
-
-def _elements(
-    loss: str, why: str, values: Tensor | None, options: dict[str, Any] | None = None, card: Any = "use", raw: bool = False
-) -> Candidate:
-    """A loss of prediction - target. Far from 0 or 1 the code standardises, with ``options`` in the target's own unit, unless
-    ``raw``: beside a log link, which takes the target as it is."""
-    facts: dict[str, Any] = dict(options or {})
-    before: list[str] = []
-    computed: dict[str, str] = {}
-    if values is not None and values.ndim == 1 and not raw and (unit := unit_of(values)):
-        centre, spread = unit
-        before = [
-            f"centre, spread = {centre!r}, {spread!r}  # median and 1.4826 MAD of the target",
-            "target = (target - centre) / spread  # in use: centre + spread * prediction",
-        ]
-        values = (values - centre) / spread
-        computed = {name: f"{value!r} / spread" for name, value in facts.items()}
-        facts = {name: value / spread for name, value in facts.items()}
-    searched = loss == "huber_loss"  # its best constant is found by 200 passes over the targets
-    if values is not None and loss != "cauchy_loss" and not (searched and len(values) > SEARCHED):
-        facts["target"] = values
-    return candidate(loss, why, shapes=SHAPES, arguments=["prediction", "target"], options=options, computed=computed,
-                     before=before, facts=facts, card=card)  # fmt: skip
-
-
 def _mean_or_median() -> Question:
     return Question(
         "With tails as heavy as these, is it the mean that is wanted or the typical value?",
-        {
-            "the typical value (median)": "l1_loss",
-            "the mean of the good ones": "huber_loss",
-            "the mean, whatever it costs": "mse_loss",
-        },
+        (
+            Answer("the typical value (median)", "l1_loss", {"want": "median"}, taken=True),
+            Answer("the mean of the good ones", "huber_loss", {"want": "robust"}),
+            Answer("the mean, whatever it costs", "mse_loss", {"want": "mean"}),
+        ),
     )
