@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import losskit
+from losskit.doctor import check
 from losskit.doctor.before.dependence import look_at_dependence, next_tokens
 from losskit.doctor.before.facts import look_at_batch
 from losskit.doctor.before.spy import Spy
@@ -115,6 +116,30 @@ def test_batch_first_keeps_samples_apart():
     step = Step(Recurrent(batch_first=True), F.cross_entropy)
     assert look_at_dependence(step, sequences()).others == 0
     assert not found(step, sequences())
+
+
+def test_samples_that_the_step_mixes_by_random_numbers_are_no_mixture_of_the_model():
+    def mixup(model, batch):
+        x, y = batch
+        share, other = torch.rand(()), torch.randperm(len(x))
+        output = model(share * x + (1 - share) * x[other])
+        return share * F.cross_entropy(output, y) + (1 - share) * F.cross_entropy(output, y[other])
+
+    assert not found(Step(classifier(), step=mixup), points())
+
+
+def test_a_model_that_mixes_is_named_though_its_step_draws_as_well():
+    def noisy(model, batch):
+        return F.cross_entropy(model(batch[0] + 0.1 * torch.randn_like(batch[0])), batch[1])
+
+    assert "D210" in found(Step(Recurrent(batch_first=False), step=noisy), sequences())
+
+
+def test_a_step_that_always_mixes_the_same_rows_is_named():
+    def neighbours(model, batch):
+        return F.cross_entropy(model(batch[0] + batch[0].roll(1, 0)), batch[1])
+
+    assert "D210" in found(Step(classifier(), step=neighbours), points())
 
 
 def test_time_in_front_is_a_layout_and_no_mixture():
@@ -268,3 +293,17 @@ def test_batches_that_cannot_be_cut_are_left_out_with_a_reason():
     assert seen.shuffled is None
     assert "one row a sample" in seen.why_not
     assert look_at_dependence(Step(classifier(), step=lambda m, _: m(torch.ones(1, 6)).sum()), ()).why_not
+
+
+def test_a_sparse_batch_is_checked_as_far_as_it_can_be():
+    class Sparse(nn.Linear):
+        def forward(self, input):
+            return torch.sparse.mm(input, self.weight.t()) + self.bias
+
+    torch.manual_seed(0)
+    input = (torch.rand(80, 20) > 0.7).float()
+    model = nn.Sequential(Sparse(20, 16), nn.ReLU(), nn.Linear(16, 3))
+    report = check(model, (input.to_sparse(), (2 * input[:, 0]).long()), F.cross_entropy)
+    assert "healthy" in str(report)
+    assert "fault" not in str(report)
+    assert "a sparse tensor has no rows" in look_at_dependence(Step(model, F.cross_entropy), (input.to_sparse(), input)).why_not

@@ -103,7 +103,7 @@ def test_a_rate_of_ten_is_named_although_clipped_steps_learn_the_batch():
     model, (noise, y) = net(), batch()
     given = 1.5 * torch.randn(CLASSES, 20)[y] + noise, y
     one = found(model, given, F.cross_entropy, torch.optim.SGD(model.parameters(), lr=10.0))["D218"]
-    assert one.severity == "warning"
+    assert one.severity == "error"
     length = float(sum(p.detach().square().sum() for p in model.parameters())) ** 0.5
     assert one.hit.numbers["step"] == pytest.approx(10.0 / length, rel=1e-4)
 

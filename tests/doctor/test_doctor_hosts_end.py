@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from test_doctor_hosts import Classifier, Rows, trainer
+from torch import nn
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +46,8 @@ def test_blocks_of_an_accelerator_end_in_any_order_and_hide_no_exception(outer_f
     assert not model._forward_pre_hooks
 
 
-@pytest.mark.parametrize("attached", [False, True])
-def test_a_training_that_is_interrupted_leaves_no_hooks(attached: bool, tmp_path: Path) -> None:
+def interrupted(folder: Path) -> tuple[Any, Any]:
+    """A callback, and a trainer that is interrupted after three steps."""
     from transformers import TrainerCallback
 
     from losskit.integrations.hf import MonitorCallback
@@ -56,8 +58,18 @@ def test_a_training_that_is_interrupted_leaves_no_hooks(attached: bool, tmp_path
                 raise KeyboardInterrupt
 
     callback = MonitorCallback(sinks=())
-    host = trainer(tmp_path, callback, max_steps=6)
+    host = trainer(folder, callback, max_steps=6)
     host.add_callback(Interrupts())
+    return callback, host
+
+
+def hooks_of(model: nn.Module) -> int:
+    return len(model._forward_hooks) + len(model._forward_pre_hooks)
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_training_that_is_interrupted_leaves_no_hooks(attached: bool, tmp_path: Path) -> None:
+    callback, host = interrupted(tmp_path)
     if attached:
         callback.attach(host)
         with pytest.raises(KeyboardInterrupt):
@@ -65,10 +77,43 @@ def test_a_training_that_is_interrupted_leaves_no_hooks(attached: bool, tmp_path
     else:
         with pytest.raises(KeyboardInterrupt), callback:
             host.train()
-    assert not host.model._forward_hooks
-    assert not host.model._forward_pre_hooks
+    assert hooks_of(host.model) == 0
     assert "compute_loss" not in vars(host)
     assert not host.optimizer.optimizer._optimizer_step_pre_hooks
     case = callback.report().cases[0]
     assert case.run is not None
     assert case.run.finished is False
+
+
+def test_hooks_that_an_exception_left_go_at_the_next_call_of_the_model(tmp_path: Path) -> None:
+    callback, host = interrupted(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        host.train()
+    model, seen = host.model, len(callback.monitor.run.main("train_loss") or ())
+    assert hooks_of(model) == 2  # nobody has told the callback
+    model.train()(Rows().x[:4], Rows().y[:4])["loss"].backward()
+    assert hooks_of(model) == 0
+    assert not host.optimizer.optimizer._optimizer_step_pre_hooks
+    assert len(callback.report().cases[0].run.main("train_loss")) == seen
+
+
+def test_hooks_go_with_the_callback_that_nobody_holds(tmp_path: Path) -> None:
+    callback, host = interrupted(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        host.train()
+    model, optimizer = host.model, host.optimizer.optimizer
+    assert hooks_of(model) == 2
+    del callback, host
+    gc.collect()
+    assert hooks_of(model) == 0
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_an_evaluation_inside_of_the_loop_is_no_end_of_it(tmp_path: Path) -> None:
+    from losskit.integrations.hf import MonitorCallback
+
+    callback = MonitorCallback(sinks=())
+    host = trainer(tmp_path, callback, max_steps=6, eval_strategy="steps", eval_steps=2)
+    host.train()
+    assert len(callback.report().cases[0].run.main("train_loss")) == 6
+    assert callback.report().cases[0].run.finished

@@ -92,12 +92,6 @@ def test_a_name_that_no_curve_has_is_a_problem_that_lists_the_names(tmp_path: Pa
     )
 
 
-def test_a_fact_that_has_to_be_a_number_and_is_none_is_refused(tmp_path: Path) -> None:
-    path = csv(tmp_path, [(i, fall(i)) for i in range(N)])
-    assert case(path, {"num_classes": "ten"}).problem == "the fact num_classes is 'ten', expected a number"
-    assert case(path, {"num_classes": "10"}).problem == ""
-
-
 PARTS = "step,loss_cls,loss_box,total_loss"
 
 

@@ -125,12 +125,14 @@ def test_a_mining_objective_may_stand_still():
 
 
 @pytest.mark.claim("R26")
-@pytest.mark.parametrize(("lr", "word"), [(1e-8, "stands"), (10.0, "soars"), (1e4, "is ")])
-def test_a_learning_rate_far_off_is_named_where_adam_learns(lr, word):
+@pytest.mark.parametrize(
+    ("lr", "word", "severity"), [(1e-8, "stands", "warning"), (10.0, "soars", "warning"), (1e4, "is nan after", "error")]
+)
+def test_a_learning_rate_far_off_is_named_where_adam_learns(lr, word, severity):
     model = perceptron()
     found, seen = tried(Step(model, F.cross_entropy), points(), sgd(model, lr))
     assert seen.adam.reached
-    assert found["D218"].severity == "warning"
+    assert found["D218"].severity == severity
     assert word in found["D218"].hit.said
     assert ("divide" if lr > 1 else "multiply") in found["D218"].fix
 

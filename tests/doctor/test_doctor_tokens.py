@@ -63,6 +63,23 @@ def test_padding_of_labels_beside_constant_features_is_named_and_a_state_that_la
     assert "D112" in found(work, batch=(features.masked_fill(late[..., None], 0.0), labels))
 
 
+def test_a_word_of_a_small_vocabulary_that_rows_end_in_is_noted_and_padding_is_named():
+    ids, lengths = text()
+    late = torch.arange(ids.shape[1]) >= lengths[:, None]
+
+    def severity(pad, vocabulary=50, **more):
+        other = torch.where(late, pad, ids.where(ids != pad, 10))
+        given = {"input_ids": other, **{k: v for k, v in more.items() if k == "mask"}}
+        special = {k: v for k, v in more.items() if k != "mask"}
+        return found(lambda: next_token(other, vocabulary=vocabulary), batch=given, **special)["D112"].severity
+
+    assert severity(22) == "info"  # as a state that lasts to the end
+    assert [severity(pad) for pad in (0, 1, 2, 3, 49)] == ["warning"] * 5
+    assert severity(22, vocabulary=300) == "warning"
+    assert severity(22, mask=(~late).long()) == "warning"
+    assert severity(22, tokenizer={"pad_token_id": 22}) == "warning"
+
+
 def test_labels_at_the_place_of_their_token_are_named_if_the_model_is_causal():
     ids = torch.randint(3, 50, (4, 12))
     batch = {"input_ids": ids}

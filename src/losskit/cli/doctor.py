@@ -204,11 +204,11 @@ def _facts(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts, if each has a name that somebody reads."""
-    from ..doctor.facts import checked_names
+    """The facts, if each has a name that somebody reads, and a value that means something."""
+    from ..doctor.facts import checked_facts
 
     try:
-        checked_names("--fact", facts)
+        checked_facts("--fact", facts)
     except ValueError as problem:
         raise _MisuseError(str(problem)) from None
     return facts

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .facts import checked_names
+from .facts import checked_facts
 
 __all__ = ["checked", "checked_loss", "checked_place", "monitored"]
 
@@ -56,7 +56,7 @@ def monitored(given: Mapping[str, Any]) -> None:
         raise TypeError(f'"sinks" is {_shown(given["sinks"])}, expected a list of sinks: give sinks=["terminal"], or [] for none')
     if given["facts"] is not None and not isinstance(given["facts"], Mapping):
         raise TypeError(f'"facts" is {_shown(given["facts"])}, expected names with values: give facts={{"num_classes": 10}}')
-    checked_names("facts", given["facts"] or ())
+    checked_facts("facts", given["facts"] or {})
     for event in given["events"]:
         pair = isinstance(event, (list, tuple)) and len(event) == 2
         if not pair or not isinstance(event[0], int) or not isinstance(event[1], str):

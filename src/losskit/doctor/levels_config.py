@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .levels_ask import Known, cards
 
-__all__ = ["ALSO", "NAMES", "card_named", "known_of_facts", "number", "tidy"]
+__all__ = ["ALSO", "NAMES", "card_named", "known_of_facts", "number", "spelt_losses", "tidy"]
 
 # what a fact is called, and what others call it, the surest first
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -77,6 +77,11 @@ def _plain(name: str) -> str:
 def card_named(name: object) -> str | None:
     """The card of a loss by any of its names: "CrossEntropyLoss", "bce", "torch.nn.MSELoss"."""
     return _names().get(_plain(name)) if isinstance(name, str) and len(name) < 100 else None
+
+
+def spelt_losses() -> tuple[str, ...]:
+    """Short names of losses that are understood besides those of the cards."""
+    return tuple(_SHORT)
 
 
 def number(value: object) -> float | None:

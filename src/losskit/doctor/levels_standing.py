@@ -64,6 +64,10 @@ class Stuck:
     """Of the run, warm-up not counted."""
     error: float
     """Three standard errors of the window's median."""
+    window: int = 0
+    """The step that the window begins with."""
+    less: bool = False
+    """Whether it is the loss less what the targets of its batches make of it that stands there."""
 
 
 def stuck(evidence: Evidence) -> Stuck | None:
@@ -88,7 +92,7 @@ def _stuck(evidence: Evidence) -> Stuck | None:
     steps, values = series.steps[kept], series.values[kept]
     if values.numel() < 3 or not math.isfinite(float(values[-1])):
         return None
-    found, steps, values = _found(run, steps, values, series.every)
+    found, steps, values, less = _found(run, steps, values, series.every)
     if found is None:
         return None
     level, standing = found
@@ -102,19 +106,19 @@ def _stuck(evidence: Evidence) -> Stuck | None:
         return None
     share = (end - start) / max(1, end - int(steps[0]))
     error = 3 * 1.2533 * noise(values[-standing.n :]) / math.sqrt(standing.n)
-    return Stuck(level, standing, series, _owner(level, evidence), start, end, share, error)
+    return Stuck(level, standing, series, _owner(level, evidence), start, end, share, error, int(steps[standing.start]), less)
 
 
-def _found(run: Run, steps: Tensor, values: Tensor, every: int) -> tuple[tuple[Level, Standing] | None, Tensor, Tensor]:
-    """The level, with the curve that stands there: the loss, or the loss less what its targets make of it."""
+def _found(run: Run, steps: Tensor, values: Tensor, every: int) -> tuple[tuple[Level, Standing] | None, Tensor, Tensor, bool]:
+    """The level, with the curve that stands there: the loss, or (True) the loss less what its targets make of it."""
     short, thinned, times = _thin(steps, values)
     found = _nearest(thinned, levels_of_run(run), every * times)
     less = less_the_targets(run, steps, values) if found is None or found[0].kind == "constant" else None
     if less is not None:
         others, level, (_, smooth, times) = short, less[0], _thin(steps, less[1])
         if (sure := _nearest(smooth, [level], every * times)) is not None:
-            return sure, others, smooth
-    return found, short, thinned
+            return sure, others, smooth, True
+    return found, short, thinned, False
 
 
 def _thin(steps: Tensor, values: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -239,9 +243,12 @@ def hit_of(found: Stuck, evidence: Evidence, meaning: str, *, severity: Severity
         severity = "error"
     if below and level.kind == "chance":
         meaning = f"{meaning}, or next to nothing ({1 - standing.median / level.value:.1%} below)"
+    less = " (what rare labels of a batch add taken off)" if found.less else ""
+    width = "2 % of it" if standing.delta <= 1.001 * NEAR_LEVEL * level.value else "3 standard errors"
     said = (
-        f"{found.series.name} stands at {level.name}. Median {standing.median:.4f} within {standing.delta:.4f} over the last "
-        f"{standing.n} points, and there since step {found.begin} ({found.share:.0%} of the run): {meaning}"
+        f"{found.series.name} stands at {level.name}. Its median{less} over the last {standing.n} points, steps {found.window} "
+        f"to {found.end}, is {standing.median:.4f}, and up to {standing.delta:.4f} from the level ({width}) counts as there; so "
+        f"it has been since step {found.begin} ({found.share:.0%} of the run, warm-up not counted): {meaning}"
     )
     numbers = {
         "level": level.value,

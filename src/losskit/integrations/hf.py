@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import wraps
+from inspect import currentframe
+from threading import get_ident
+from types import CodeType
 from typing import Any
+from weakref import WeakMethod, finalize
 
 from torch import Tensor, is_grad_enabled, nn
 from torch.utils.hooks import RemovableHandle
@@ -34,6 +38,10 @@ class MonitorCallback(TrainerCallback):
     (``compute_loss_func``, label smoothing, its own ``compute_loss``) call ``attach(trainer)``. A checkpoint whose weights
     are not finite is not written, be it due at a step or at the end of an epoch.
 
+    A callback is not told that ``train()`` has raised. ``with callback:`` and ``attach(trainer)`` take the hooks away then;
+    without either they go by themselves when the model is next called outside of the loop, or when nobody holds callback and
+    Trainer any longer.
+
     Args:
         options: of :class:`losskit.doctor.Monitor`, e.g. ``sinks=["terminal", "doctor.jsonl"], on_nonfinite="skip"``.
     Raises:     ImportError without transformers; what Monitor raises.
@@ -48,6 +56,8 @@ class MonitorCallback(TrainerCallback):
         self.options = options
         self.monitor: Monitor | None = None
         self._handles: list[RemovableHandle] = []
+        self._gone: finalize[..., Any] | None = None
+        self._loop: tuple[int, CodeType] | None = None
         self._losses: list[Tensor] = []
         self._adds_up, self._ranks = False, 1
         self._tell: Callable[[Tensor], None] = lambda _: None
@@ -111,10 +121,13 @@ class MonitorCallback(TrainerCallback):
         self.monitor.open()
         self._ranks = args.world_size if args.average_tokens_across_devices else 1
         if trainer is None:
+            self._loop = _loop_above()
             self._handles = [
-                model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
-                model.register_forward_hook(self._after_forward, with_kwargs=True, always_call=True),
+                model.register_forward_pre_hook(_weakly(self._before_forward), with_kwargs=True),
+                model.register_forward_hook(_weakly(self._after_forward), with_kwargs=True, always_call=True),
             ]
+            self._gone = finalize(self, _let_go, self._handles, self.monitor)
+            self._gone.atexit = False
         else:
             vars(trainer)["compute_loss"] = self._heard_loss  # of this instance, not of the class
 
@@ -153,6 +166,8 @@ class MonitorCallback(TrainerCallback):
         self._close(finished=True)
 
     def _close(self, *, finished: bool) -> None:
+        if self._gone is not None:
+            self._gone.detach()
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -166,6 +181,9 @@ class MonitorCallback(TrainerCallback):
     # ------------------------------------------------------------------ where the loss comes from
 
     def _before_forward(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._loop is not None and not _runs(*self._loop):
+            self.close()  # train() has raised, and this is somebody else's call
+            return
         if model.training and is_grad_enabled() and self.monitor is not None and not self.monitor.looking:
             self._tell = self._stack.enter_context(self.monitor.listening())
 
@@ -200,6 +218,41 @@ class MonitorCallback(TrainerCallback):
         return bool(
             getattr(self._trainer, "model_accepts_loss_kwargs", False) or getattr(self._trainer, "compute_loss_func", None)
         )
+
+
+def _weakly(method: Callable[..., None]) -> Callable[..., None]:
+    """A hook that does not keep its callback alive: the model may outlive both."""
+    found = WeakMethod(method)
+
+    def hook(*args: Any) -> None:
+        if (call := found()) is not None:
+            call(*args)
+
+    return hook
+
+
+def _let_go(handles: list[RemovableHandle], monitor: Monitor) -> None:
+    """What a callback that nobody holds any longer leaves behind."""
+    for handle in handles:
+        handle.remove()
+    monitor.close(finished=False)
+
+
+def _loop_above() -> tuple[int, CodeType] | None:
+    """Thread and code of the training loop that this is called from; None if it is not the Trainer's."""
+    return next(((get_ident(), code) for code in _callers() if code.co_name in (_LOOP, "train")), None)
+
+
+def _runs(thread: int, loop: CodeType) -> bool:
+    """Whether the loop is among the callers; in another thread, as replicas of a model have, nobody can tell."""
+    return get_ident() != thread or any(code is loop for code in _callers())
+
+
+def _callers() -> Iterator[CodeType]:
+    frame = currentframe()
+    while frame is not None:
+        yield frame.f_code
+        frame = frame.f_back
 
 
 def _loss_of(output: Any) -> Tensor | None:

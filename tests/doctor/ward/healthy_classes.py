@@ -206,3 +206,18 @@ def distillation() -> Training:
         return 4 * F.kl_div(log_p, soft, reduction="batchmean") + 0.5 * F.cross_entropy(m(batch[0]), batch[1])
 
     return Training(model, drawn(x, y), Adam(model.parameters(), 3e-3), loss=loss)
+
+
+@healthy
+def mixed_up_in_the_step() -> Training:
+    """Mixup drawn where the loss is computed: the model is given mixed rows, and mixes none itself."""
+    run = of(clouds(apart=5), loss_fn=None)
+
+    def loss(m: nn.Module, b: Pair) -> Tensor:
+        x, y = b
+        share, other = torch.distributions.Beta(0.4, 0.4).sample(), torch.randperm(len(x))
+        output = m(share * x + (1 - share) * x[other])
+        return share * F.cross_entropy(output, y) + (1 - share) * F.cross_entropy(output, y[other])
+
+    run.loss = loss
+    return run

@@ -124,10 +124,9 @@ def mined_triplets() -> Training:
     return run
 
 
-@healthy
-def given_triplets() -> Training:
-    """Random triplets with torch's loss."""
-    x, y = clouds(2000, apart=4)
+def triplets(apart: float) -> Training:
+    """Random triplets of clouds with torch's loss."""
+    x, y = clouds(2000, apart=apart)
 
     def batch(_: int) -> tuple[Tensor, Tensor, Tensor]:
         kind, other = torch.randint(0, 5, (64,)), torch.randint(1, 5, (64,))
@@ -138,6 +137,24 @@ def given_triplets() -> Training:
     model = mlp(16, 16)
     run = Training(model, batch, Adam(model.parameters(), 1e-3), steps=150)
     run.loss = lambda m, b: F.triplet_margin_loss(m(b[0]), m(b[1]), m(b[2]), margin=1.0)
+    return run
+
+
+@healthy
+def given_triplets() -> Training:
+    return triplets(apart=4)
+
+
+@healthy
+def triplets_by_hand() -> Training:
+    """A hinge written by hand that is learned: in the end most batches keep the margin, the loss is 0 and so is the gradient."""
+    run = triplets(apart=8)
+
+    def loss(m: nn.Module, b: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        anchor, positive, negative = (m(one) for one in b)
+        return F.relu((anchor - positive).square().sum(1) - (anchor - negative).square().sum(1) + 0.2).mean()
+
+    run.loss, run.steps = loss, 600
     return run
 
 

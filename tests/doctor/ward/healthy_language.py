@@ -122,6 +122,18 @@ def recurrent_language_model() -> Training:
     return language(Recurrent(), clip=1.0)
 
 
+@healthy
+def text_that_ends_in_one_word() -> Training:
+    """A chain with a state that it hardly leaves: rows end in one id, which looks like padding and is none."""
+    run = language(Recurrent(), clip=1.0)
+    text = tokens(600, LENGTH + 1)
+    last = torch.randint(4, 12, (600,))
+    text = torch.where(torch.arange(LENGTH + 1) >= last[:, None], 9, text + (text == 9))
+    run.batch = drawn(text[:500, :-1], text[:500, 1:], size=16)
+    run.evaluate = lambda m: run.loss_fn(m(text[500:, :-1]), text[500:, 1:])
+    return run
+
+
 class Reader(Attention):
     """Classifies texts of unequal length with attention that does not see the padding."""
 

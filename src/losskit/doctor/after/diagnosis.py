@@ -15,8 +15,9 @@ from ...evaluate.page.wording import plural
 from ..evidence import Evidence, Settings
 from ..evidence.run import Run, Series
 from ..examine import examine
-from ..facts import checked_names
+from ..facts import checked_facts
 from ..levels import levels_of_facts
+from ..levels_config import card_named
 from ..report import Case, Report, sickest_first
 from .logs import LogError, Source, find_runs, read
 from .objective import need_not_fall
@@ -47,7 +48,7 @@ def diagnose(
 
     What cannot be read is a case with a problem, never an exception.
 
-    Raises:     ValueError for a name in ``refs`` that is no fact.
+    Raises:     ValueError for a name in ``refs`` that is no fact, or a value that is none.
     """
     return Report(sickest_first(list(cases(*paths, refs=refs, events=events, objective=objective, progress=progress))))
 
@@ -60,7 +61,7 @@ def cases(
     progress: Progress | None = None,
 ) -> Iterator[Case]:
     """The cases one after the other, as the runs are found."""
-    checked_names("refs", refs or ())
+    checked_facts("refs", refs or {})
     sources = _found(paths)
     for done, source in enumerate(sources):
         if progress is not None:
@@ -105,6 +106,9 @@ def _with_levels(run: Run) -> tuple[Run, tuple[tuple[str, str], ...]]:
         return run, (("reference levels", f"the run's config has no values for them: {problem}"),)
     if levels:
         return replace(run, levels=levels), ()
+    named = run.facts.get("loss")
+    if isinstance(named, str) and named and card_named(named) is None:
+        return run, (("reference levels", f"nothing is known of the loss {named[:100]!r}: losskit list has the names"),)
     return run, (
         (
             "reference levels",
@@ -195,7 +199,7 @@ class Watch:
         objective: Objective = None,
     ) -> None:
         """Arguments as :func:`diagnose`."""
-        checked_names("refs", refs or ())
+        checked_facts("refs", refs or {})
         self.paths = paths
         self.refs, self.events = refs, events
         self.objective: Objective = objective

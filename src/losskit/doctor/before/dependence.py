@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..evidence.dependence import Dependence
 from ..step import Step
-from .entries import Pass, changed, entries, first_samples, modes_kept, outputs_of
+from .entries import Pass, changed, entries, first_samples, has_rows, modes_kept, outputs_of
 
 __all__ = ["look_at_dependence", "next_tokens"]
 
@@ -23,6 +23,8 @@ def look_at_dependence(step: Step, batch: Any) -> Dependence:
     """Run the batch and changed copies of it, in evaluation mode, with the same random numbers."""
     if not entries(batch):
         return Dependence(why_not="the batch has no tensors")
+    if not has_rows(batch):
+        return Dependence(why_not="a sparse tensor has no rows that could change places")
     with modes_kept(step.model), _awake(step.model):
         step.model.eval()
         first = outputs_of(step, batch)
@@ -35,7 +37,7 @@ def look_at_dependence(step: Step, batch: Any) -> Dependence:
         if _largest(plain, again.outputs) > 0:
             return Dependence(why_not="the model gives another output for the same batch and the same random numbers")
         shuffled, why = _shuffled(step, batch, first)
-        others, pair, why_others = _others(step, batch, plain)
+        others, pair, why_others = _others(step, batch, first)
         future, token = _future(step, batch, plain)
     return Dependence(shuffled, others, pair, future, token, why or why_others, next_tokens(batch))
 
@@ -80,33 +82,61 @@ def _shuffled(step: Step, batch: Any, first: Pass) -> tuple[float | None, str]:
     if n is None or n < 2:
         return None, "not every entry of the batch and of the output has one row a sample"
     rolled = outputs_of(step, changed(batch, lambda _, tensor: tensor.roll(1, 0)))
-    same = len(rolled.inputs) == len(first.inputs) and all(map(torch.equal, rolled.inputs, first.inputs))
-    if same:  # one sample many times, or a generator that draws its own input
+    if _same_inputs(first, rolled):  # one sample many times, or a generator that draws its own input
         return None, "what the model is given does not depend on the samples"
     return _largest(first.outputs, rolled.outputs), ""
 
 
-def _others(step: Step, batch: Any, plain: list[Tensor]) -> tuple[float | None, tuple[int, int] | None, str]:
+def _others(step: Step, batch: Any, first: Pass) -> tuple[float | None, tuple[int, int] | None, str]:
     """What the first and the last sample do to all the others."""
+    plain = first.outputs
     n = _samples(batch, plain)
     if n is None or n < 2:
         return None, None, ""
     if any(tensor.dim() == 2 and tensor.shape[1] == n for tensor in [*plain, *(t for _, t in entries(batch))]):
         return None, None, "an entry or an output relates samples with samples"
-    worst, pair = 0.0, None
-    for j, source in ((0, n - 1), (n - 1, 0)):
-        for a, b in zip(plain, _with_row(step, batch, 0, j, source), strict=True):
-            gaps = (b - a).abs().reshape(n, -1).amax(1) / _scale(a)
-            gaps[j] = 0
-            if float(gaps.max()) > worst:
-                worst, pair = float(gaps.max()), (int(gaps.argmax()), j)
+    moved = {j: _with_row(step, batch, 0, j, source) for j, source in ((0, n - 1), (n - 1, 0))}
+    worst, pair = _most_moved(first, moved, {j: [j] for j in moved})
+    if worst > 0 and _drawn(step, batch, first):
+        worst, pair = _most_moved(first, moved, {j: [j, *_rows_given_anew(first, one, n)] for j, one in moved.items()})
     if worst > 0 and _second_axis_is_apart(step, batch, plain):
         return None, None, "the second axis may be that of the samples"
     return worst, pair, ""
 
 
-def _with_row(step: Step, batch: Any, dim: int, place: int, source: int) -> list[Tensor]:
-    """Outputs of the batch in which one row of every entry is a copy of another row."""
+def _most_moved(
+    first: Pass, moved: Mapping[int, Pass], left_out: Mapping[int, list[int]]
+) -> tuple[float, tuple[int, int] | None]:
+    """The largest change of another sample's output, in spreads, and the (i, j) of it."""
+    worst, pair = 0.0, None
+    for j, one in moved.items():
+        for a, b in zip(first.outputs, one.outputs, strict=True):
+            gaps = (b - a).abs().reshape(len(a), -1).amax(1) / _scale(a)
+            gaps[left_out[j]] = 0
+            if float(gaps.max()) > worst:
+                worst, pair = float(gaps.max()), (int(gaps.argmax()), j)
+    return worst, pair
+
+
+def _drawn(step: Step, batch: Any, first: Pass) -> bool:
+    """Whether what the model is given hangs on random numbers: step() mixes, crops or corrupts samples as it means to."""
+    other = outputs_of(step, batch, seed=1)
+    return not _same_inputs(first, other)
+
+
+def _same_inputs(one: Pass, other: Pass) -> bool:
+    return len(one.inputs) == len(other.inputs) and all(map(torch.equal, one.inputs, other.inputs))
+
+
+def _rows_given_anew(first: Pass, moved: Pass, n: int) -> list[int]:
+    """Samples for which the model was given something else: what they put out says nothing of the model."""
+    both = zip(first.inputs, moved.inputs, strict=False)
+    pairs = [(a, b) for a, b in both if a.shape == b.shape and a.numel() and a.dim() and len(a) == n]
+    return sorted({i for a, b in pairs for i in (a != b).reshape(n, -1).any(1).nonzero().flatten().tolist()})
+
+
+def _with_row(step: Step, batch: Any, dim: int, place: int, source: int) -> Pass:
+    """A pass of the batch in which one row of every entry is a copy of another row."""
 
     def replaced(_path: str, tensor: Tensor) -> Tensor:
         if tensor.dim() <= dim:
@@ -115,7 +145,7 @@ def _with_row(step: Step, batch: Any, dim: int, place: int, source: int) -> list
         index[place] = source
         return tensor.index_select(dim, index)
 
-    return outputs_of(step, changed(batch, replaced)).outputs
+    return outputs_of(step, changed(batch, replaced))
 
 
 def _second_axis_is_apart(step: Step, batch: Any, plain: list[Tensor]) -> bool:
@@ -126,7 +156,7 @@ def _second_axis_is_apart(step: Step, batch: Any, plain: list[Tensor]) -> bool:
     size = sizes.pop()
     if sizes or size < 2:
         return False
-    other = _with_row(step, batch, 1, 0, size - 1)
+    other = _with_row(step, batch, 1, 0, size - 1).outputs
     return _largest(plain, other, lambda out: out[:, 1:]) == 0
 
 

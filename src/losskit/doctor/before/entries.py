@@ -21,6 +21,7 @@ __all__ = [
     "changed",
     "entries",
     "first_samples",
+    "has_rows",
     "loss_of",
     "modes_kept",
     "outputs_of",
@@ -63,8 +64,15 @@ def changed(batch: Any, change: Callable[[str, Tensor], Tensor], path: str = "")
     return batch
 
 
+def has_rows(batch: Any) -> bool:
+    """Whether every entry can be cut and moved by its rows: sparse tensors cannot."""
+    return all(tensor.layout == torch.strided for _, tensor in entries(batch))
+
+
 def first_samples(batch: Any, most: int) -> tuple[Any, int]:
     """The first samples of the batch, and how many; the whole batch where its entries have not one row a sample."""
+    if not has_rows(batch):
+        return batch, max(len(tensor) for _, tensor in entries(batch))
     try:
         rows = count_rows(batch, "batch")
     except (TypeError, ValueError):

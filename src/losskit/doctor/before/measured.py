@@ -6,6 +6,7 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from ..evidence.calls import LossCall
@@ -14,6 +15,7 @@ from ..evidence.wiring import Wiring
 __all__ = ["listed", "measured", "said_by", "some"]
 
 _NAMED = 3  # of many names in one sentence
+_LONG = 300  # letters of an error
 _PACKAGES = ("site-packages", "dist-packages", str(Path(__file__).parent.parent))
 
 
@@ -58,5 +60,5 @@ def said_by(problem: BaseException) -> str:
     """The error in one line, with the last line of the user's own code."""
     frames = [f for f in traceback.extract_tb(problem.__traceback__) if not any(p in f.filename for p in _PACKAGES)]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    text = str(problem).strip().split("\n")[0]
+    text = shorten(str(problem).strip().split("\n")[0], _LONG, placeholder=" ...")  # torch lists every backend in one line
     return f"{type(problem).__name__}: {text}{place}" if text else f"{type(problem).__name__}{place}"

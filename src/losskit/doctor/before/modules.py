@@ -47,7 +47,7 @@ class Watched:
         if before is not None and any(one is before for one in inputs) and next(module.parameters(), None) is not None:
             self._feeds.add(len(self._seen) - 1)
         self._last = None
-        if tensor is None or not tensor.numel() or not tensor.dim() or tensor.layout != torch.strided:
+        if tensor is None or not tensor.numel() or not tensor.dim() or not _plain(tensor):
             return
         with torch.no_grad():
             rows, units, numbers = _numbers(module, inputs, tensor.detach(), self._channels_first)
@@ -72,24 +72,32 @@ def watch_modules(model: nn.Module) -> Generator[Watched, None, None]:
             handle.remove()
 
 
+def _plain(tensor: Tensor) -> bool:
+    """Whether torch has maxima of it: not of sparse tensors, nor of 8 bits."""
+    return tensor.layout == torch.strided and (tensor.dtype.itemsize > 1 or not tensor.is_floating_point())
+
+
 def _numbers(module: nn.Module, inputs: tuple[Any, ...], x: Tensor, channels_first: bool) -> tuple[int, int, Tensor]:
     """How many rows and units, and largest, finite, inputs finite, zeros, dead, saturated, silent as one tensor."""
     units = 1 if x.dim() > 1 and channels_first else x.dim() - 1
     others = [d for d in range(x.dim()) if d != units]
-    finite = x.isfinite()
-    zero = x == 0
+    size = x if x.dtype == torch.bool else x.abs()
     whole = torch.ones((), dtype=torch.bool, device=x.device)
     for one in inputs:
-        if isinstance(one, Tensor) and one.is_floating_point():
-            whole = whole & one.isfinite().all()
+        if isinstance(one, Tensor) and one.is_floating_point() and one.numel() and _plain(one):
+            whole = whole & torch.stack(torch.aminmax(one.detach())).isfinite().all()
     saturated = torch.zeros((), device=x.device)
     if bounds := _BOUNDED.get(type(module).__name__):
         margin = _NEAR * (bounds[1] - bounds[0]) / 2 if bounds[0] else _NEAR
         saturated = ((x <= bounds[0] + margin) | (x >= bounds[1] - margin)).float().mean()
-    largest = torch.where(finite, x, 0).abs().max()
-    dead = zero.all(dim=others) if others else zero
-    silent = zero.all(dim=units) if x.dim() else zero
-    numbers = (largest, finite.all(), whole, zero.float().mean(), dead.float().mean(), saturated, silent.float().mean())
+    by_unit = size.amax(dim=others) if others else size
+    largest = by_unit.max()
+    finite = largest.isfinite()  # a maximum hands NaN on
+    if x.device.type != "cpu" or not bool(finite):  # a device is not waited for
+        largest = torch.where(size.isfinite(), size, 0).max()
+    zeros = 1 - torch.count_nonzero(size).double() / x.numel()
+    dead, silent = by_unit == 0, size.amax(dim=units) == 0
+    numbers = (largest, finite, whole, zeros, dead.float().mean(), saturated, silent.float().mean())
     width = x.shape[units] if x.dim() > 1 else 1  # (N,) has one number a sample
     return x.numel() // x.shape[units], width, torch.stack([number.double() for number in numbers])
 

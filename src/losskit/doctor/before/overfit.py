@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from ..evidence.overfit import Anew, Attempt, Overfit
 from ..step import Step
 from .draws import other_draw
-from .entries import entries, first_samples, loss_of, modes_kept, same_randomness, without_dropout
+from .entries import entries, first_samples, has_rows, loss_of, modes_kept, same_randomness, without_dropout
 from .modes import mixed_modes
 from .optimizers import inner_optimizer
 
@@ -230,6 +230,8 @@ def _labels(batch: Any) -> int:
 def contradiction(batch: Any) -> float:
     """Mean entropy of the classes of samples that are the same: no model tells them apart. 0 without class indices."""
     found = [tensor for _, tensor in entries(batch)]
+    if not has_rows(batch):
+        return 0.0
     if len(found) < 2 or found[-1].is_floating_point() or found[-1].dim() != 1 or any(len(t) != len(found[-1]) for t in found):
         return 0.0
     n = len(found[-1])

@@ -15,10 +15,13 @@ from ..before.optimizers import inner_optimizer
 from . import clips
 from .order import Order
 
-__all__ = ["Gradients", "total_norm"]
+__all__ = ["Gradients", "parameters_of", "total_norm"]
 
 KEPT_CLIPS = 200  # enough for a median, and 2 numbers each
 SMALLEST_SCALE = 16.0  # below this it is no gradient scaler's factor: those start at 2^16 and halve
+WAYS = ("parameters", "named_parameters", "named_modules")  # to parameters; a model may have its own
+_OWN, _CHILDREN = "_parameters", "_modules"  # of a module, as torch keeps them
+_NORMS = "_foreach_norm"  # what get_total_norm itself calls
 
 
 class Gradients:
@@ -67,7 +70,7 @@ class Gradients:
         """The norm of all gradients before a clip, a tensor where they are; None without any. Call it after backward."""
         clip, self._clip = self._clip, None
         # a parameter that was frozen after a training keeps the gradient of then
-        grads = [p.grad for p in self.model.parameters() if p.grad is not None and p.requires_grad]
+        grads = [p.grad for p in parameters_of(self.model) if p.grad is not None and p.requires_grad]
         if not grads:
             return None
         whole = clip is not None and clip[2] >= len(grads)  # a clip of some parameters has the norm of some
@@ -194,7 +197,38 @@ def total_norm(grads: list[Tensor], model: nn.Module) -> Tensor:
         found = clip(math.inf)
         assert isinstance(found, Tensor)  # that of FSDP 1
         return found.detach()
+    first = sparse[0]
+    if first.device.type in ("cpu", "cuda") and all(_alike(g, first) for g in sparse):
+        with torch.no_grad():  # as get_total_norm does it, less the groups by device and format
+            together: Tensor = torch.linalg.vector_norm(torch.stack(getattr(torch, _NORMS)(sparse)))
+        return together
     norm = torch.nn.utils.get_total_norm(sparse)
     gather: Any = getattr(norm, "full_tensor", None)  # DTensor, as FSDP 2 has gradients
     whole: Tensor = norm if gather is None else gather()
     return whole.detach()
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether both are plain tensors of one device and format."""
+    return type(one) is type(other) is Tensor and one.dtype == other.dtype and one.device == other.device
+
+
+def parameters_of(model: nn.Module) -> list[nn.Parameter]:
+    """``model.parameters()`` without the names that it makes on the way: half of the time, at every step."""
+    if any(getattr(type(model), way) is not getattr(nn.Module, way) for way in WAYS):
+        return list(model.parameters())
+    found: list[nn.Parameter] = []
+    seen, waiting = set[int](), [model]
+    while waiting:
+        module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        own: Mapping[str, nn.Parameter | None] = getattr(module, _OWN)
+        for p in own.values():
+            if p is not None and id(p) not in seen:
+                seen.add(id(p))
+                found.append(p)
+        children: Mapping[str, nn.Module | None] = getattr(module, _CHILDREN)
+        waiting += [one for one in reversed(list(children.values())) if one is not None]
+    return found

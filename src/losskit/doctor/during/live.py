@@ -15,7 +15,7 @@ from typing_extensions import Self
 from ..arguments import checked_loss, monitored
 from ..evidence import Settings
 from ..evidence.run import Run
-from ..finding import Finding
+from ..finding import Finding, rules
 from ..report import Report
 from ..step import Step
 from . import probes
@@ -139,6 +139,7 @@ class Monitor:
         if self._open:
             return
         self._open = True
+        rules()  # imported before the first step, which is not to wait for them
         self._gradients.open()
         if not self._calls:
             self._spy.note_modes()

@@ -114,8 +114,14 @@ def _evaluated(
             spied = stack.enter_context(Spy())
         total = loss()
         value = float(total.detach())
-        calls = tuple(spied.finish(total if graph else None)) if spied is not None else ()
+        calls = () if spied is None else tuple(spied.finish(total)) if graph else as_they_were(spied)
     return value, () if seen is None else seen.modules(), calls
+
+
+def as_they_were(spy: Spy) -> tuple[LossCall, ...]:
+    """The calls with their arguments alone: a second call sample by sample costs more than what a look reads of it."""
+    recorded, spy.calls = spy.calls, []
+    return tuple(LossCall(one.name, one.home, one.tensors, one.options, one.value) for one in recorded)
 
 
 # ---------------------------------------------------------------------- what the losses were given
@@ -152,8 +158,8 @@ def _embedding_names(call: LossCall) -> Iterator[str]:
             yield name
 
 
-def _classes(calls: Sequence[LossCall]) -> tuple[Tensor, Tensor] | None:
-    """Scores (N, C) and the class indices (N,) of the rows that count, of the first loss that has them."""
+def _classes(calls: Sequence[LossCall]) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Scores (*, C), class indices (N,) and which of them count, of the first loss that has them."""
     for call in calls:
         scores, target = call.tensors.get("input"), call.tensors.get("target")
         if call.name not in ("cross_entropy", "nll_loss") and call.home == "torch":
@@ -164,19 +170,21 @@ def _classes(calls: Sequence[LossCall]) -> tuple[Tensor, Tensor] | None:
         rows = scores.movedim(axis, -1)
         if rows.shape[:-1] != target.shape:
             continue
-        rows, target = rows.reshape(-1, rows.shape[-1]), target.reshape(-1)
-        valid = (target != call.options.get("ignore_index", -100)) & (target >= 0) & (target < rows.shape[-1])
-        return rows[valid], target[valid]
+        flat = target.reshape(-1)
+        valid = (flat != call.options.get("ignore_index", -100)) & (flat >= 0) & (flat < rows.shape[-1])
+        return rows, flat, valid
     return None
 
 
 def class_shares(calls: Sequence[LossCall]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """For each class the share of rows for which it is the highest, and the share of rows that have it."""
     found = _classes(calls)
-    if found is None or found[0].shape[0] == 0 or found[0].shape[1] > MOST_CLASSES:
+    if found is None or found[0].shape[-1] > MOST_CLASSES or not bool(found[2].any()):
         return (), ()
-    scores, target = found
-    count, classes = scores.shape
+    rows, target, valid = found
+    classes = rows.shape[-1]
+    scores, target = rows.reshape(-1, classes)[valid], target[valid]
+    count = len(target)
     predicted = torch.bincount(scores.argmax(-1), minlength=classes).double() / count
     true = torch.bincount(target, minlength=classes).double() / count
     return tuple(predicted.tolist()), tuple(true.tolist())
@@ -185,7 +193,7 @@ def class_shares(calls: Sequence[LossCall]) -> tuple[tuple[float, ...], tuple[fl
 def supervised_rows(calls: Sequence[LossCall]) -> int | None:
     """Rows that the first loss over classes counted."""
     found = _classes(calls)
-    return None if found is None else found[0].shape[0]
+    return None if found is None else int(found[2].sum())
 
 
 # ---------------------------------------------------------------------- what the model is

@@ -38,12 +38,13 @@ class Weights:
         self, name: str, p: Tensor, old: Tensor, grad: Tensor | None, grad_norm: float | None, weight_norm: float
     ) -> Parameter:
         new = _sample(p)
-        change = norm(real(new).double() - real(old).double()) if new.shape == old.shape else math.nan
+        change = _distance(real(new), real(old)) if new.shape == old.shape else math.nan
         told = None if grad is None else grad != 0
-        reached = told is not None and bool(told.any())
+        count = 0 if told is None else int(torch.count_nonzero(told))
+        reached = count > 0
         rate = self.rates.get(id(p))
         stepped = rate is not None and rate > 0  # what the optimizer does not touch is not lost in rounding
-        lost = float(((new == old) & told).sum() / told.sum()) if told is not None and reached and stepped else None
+        lost = int(torch.count_nonzero((new == old) & told)) / count if told is not None and reached and stepped else None
         kind = "none" if grad_norm is None else "non-finite" if not math.isfinite(grad_norm) else "finite"
         scale = math.sqrt(p.numel() / max(new.numel(), 1))
         return Parameter(
@@ -74,6 +75,12 @@ def _local(value: Tensor) -> Tensor:
     local: Any = getattr(value, "to_local", None)
     part: Tensor = value if local is None else local()
     return part.detach()
+
+
+def _distance(new: Tensor, old: Tensor) -> float:
+    """The norm of the difference; half precision is widened before it is taken."""
+    exact = new.dtype in (torch.float32, torch.float64)
+    return norm(new - old if exact else new.double() - old.double())
 
 
 def _norm(value: Tensor) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..before.labels import SAME_PROBABILITIES, comes_from, scores_of, takes_class_scores
 from ..evidence import Evidence
 from ..evidence.calls import LossCall
-from ..finding import Hit, finding
+from ..finding import RULES, Hit, finding, reflowed
 from ..levels_plateaus import softmax_twice
 
 __all__ = ["softmax_before_cross_entropy"]
@@ -28,9 +28,9 @@ def softmax_before_cross_entropy(evidence: Evidence) -> Iterator[Hit]:
                  or no softmax is seen but at least 8 rows, not all the same, sum to 1.
     Silent when: the layer above is a log-softmax (a second one changes nothing), or a softmax whose output is used for
                  something else (attention, gates, a logarithm), so that rows do not sum to 1.
-    Fix:         Remove the softmax from the model and give the loss its input: nn.Sequential(nn.Linear(20, 10)) in place of
-                 nn.Sequential(nn.Linear(20, 10), nn.Softmax(dim=1)). Apply softmax where probabilities are read, after
-                 training.
+    Fix:         Remove the softmax from the model and give the loss its input: the model ends in nn.Linear(hidden, num_classes)
+                 in place of nn.Linear(hidden, num_classes), nn.Softmax(dim=1). Apply softmax where probabilities are read,
+                 after training.
     Confirm:     Without the softmax the rows of the loss's input no longer sum to 1, and the loss of one overfitted batch falls
                  below the floor that was named.
     Reference:   torch.nn.CrossEntropyLoss: "the input is expected to contain the unnormalized logits for each class".
@@ -55,7 +55,17 @@ def softmax_before_cross_entropy(evidence: Evidence) -> Iterator[Hit]:
         if (floor := _floor(call, rows.shape[1])) is not None:
             numbers["floor"] = floor
             said += f", and the loss of {rows.shape[1]} classes cannot fall below {floor:.4f}"
-        yield Hit(said, numbers, where=call.where, confidence=1.0 if node else 0.95)
+        fix = _fix(evidence, rows.shape[1])
+        yield Hit(said, numbers, where=call.where, fix=fix, confidence=1.0 if node else 0.95)
+
+
+def _fix(evidence: Evidence, classes: int) -> str:
+    """The rule's own, with the sizes of this model where they are known."""
+    looks = evidence.probes.looks[-1:] if evidence.probes is not None else ()
+    parameters = evidence.wiring.parameters if evidence.wiring is not None else [p for one in looks for p in one.parameters]
+    widths = [p.fan_in for p in parameters if p.fan_in > 1 and p.numel == p.fan_in * classes]
+    fix = reflowed(RULES["D101"].sections["Fix"]).replace("num_classes", str(classes))
+    return fix.replace("hidden", str(widths[-1])) if widths else fix
 
 
 def _floor(call: LossCall, classes: int) -> float | None:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 from ..during.still import still
 from ..evidence import Evidence
+from ..evidence.wiring import Parameter, Wiring
 from ..finding import Hit, Severity, finding
 
 __all__ = ["optimizer_of_another_model"]
+
+MOST = 3  # layers that are named
 
 
 @finding("D204", severity="error", phases=("before", "during"), explains=("D203", "D205", "D206", "D218", "D403", "D504", "D505"))
@@ -24,7 +27,7 @@ def optimizer_of_another_model(evidence: Evidence) -> Iterator[Hit]:
                  Warning: it lacks some of the model's, and the counts differ. Info: it holds all of the model's besides. Live: an
                  error if it holds none, and at two looks or more the weights are the same to the last bit.
     Silent when: every tensor that it holds is the model's or the criterion's, or the loss hangs on it.
-    Fix:         make the optimizer last: model.head = nn.Linear(512, 10); optimizer = AdamW(model.parameters(), lr=1e-3).
+    Fix:         make the optimizer last: model.head = nn.Linear(hidden, num_classes); optimizer = AdamW(model.parameters()).
     Confirm:     {id(p) for g in optimizer.param_groups for p in g["params"]} <= {id(p) for p in model.parameters()}.
     Reference:   pytorch/pytorch issue 14467.
     Example:
@@ -48,7 +51,21 @@ def optimizer_of_another_model(evidence: Evidence) -> Iterator[Hit]:
     strangers = len(seen.foreign)
     shapes = ", ".join(str(shape) for shape in list(dict.fromkeys(seen.foreign))[:3])
     said = f"{strangers} of the parameters in {seen.optimizer or 'the optimizer'} are not the model's (shapes {shapes}); it holds"
-    yield Hit(f"{said} {held} of the model's {len(own)}", {"foreign": strangers, "held": held, "of": len(own)}, severity=severity)
+    numbers = {"foreign": strangers, "held": held, "of": len(own)}
+    yield Hit(f"{said} {held} of the model's {len(own)}", numbers, fix=_fix(seen, own) if lacking else "", severity=severity)
+
+
+def _fix(seen: Wiring, own: list[Parameter]) -> str:
+    """With the layers that the optimizer lacks, its own name and its learning rate."""
+    layers = dict.fromkeys(p.name.rpartition(".")[0] for p in own if not p.optimized and p.home == "model")
+    rate = f", lr={seen.learning_rates[0]:g}" if len(set(seen.learning_rates)) == 1 else ""
+    made = (
+        f"optimizer = {seen.optimizer or 'AdamW'}(model.parameters(){rate})"
+        if " and " not in seen.optimizer
+        else "optimizer = ..."
+    )
+    some = any(p.optimized for p in own) and 0 < len(layers) <= MOST
+    return f"make the optimizer last, {'after the new ' + ', '.join(layers) if some else 'when the model is complete'}: {made}."
 
 
 def _live(evidence: Evidence) -> Iterator[Hit]:

@@ -21,8 +21,9 @@ def samples_mix(evidence: Evidence) -> Iterator[Hit]:
                  batch.
     Rule:        In eval mode, the first or the last sample replaced by a copy of another one changes the output of a third
                  sample by more than 1 % of the output's standard deviation.
-    Silent when: only batch norm in train mode mixes; entries or outputs relate samples with samples (N, N); (time, samples,
-                 ...) layouts, where the second axis is apart; graphs and sets whose entries have not all one row a sample.
+    Silent when: only batch norm in train mode mixes; step() mixes samples by random numbers before the model sees them (mixup);
+                 entries or outputs relate samples with samples (N, N); (time, samples, ...) layouts, where the second
+                 axis is apart; graphs and sets whose entries have not all one row a sample.
     Fix:         x.transpose(1, 2) instead of x.view(...); nn.LSTM(..., batch_first=True); softmax(dim=-1).
     Confirm:     model(x)[:1] equals model(x[:1]) in eval mode.
     Reference:   Karpathy, A Recipe for Training Neural Networks, 2019: use backprop to chart dependencies.

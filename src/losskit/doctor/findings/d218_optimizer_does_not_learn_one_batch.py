@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..before.overfit import MOST_STEPS, progress
 from ..evidence import Evidence
 from ..evidence.overfit import Attempt, Overfit
-from ..finding import Hit, finding
+from ..finding import Hit, Severity, finding
 
 __all__ = ["optimizer_does_not_learn_one_batch"]
 
@@ -27,8 +27,8 @@ def optimizer_does_not_learn_one_batch(evidence: Evidence) -> Iterator[Hit]:
     Rule:        Adam reaches a tenth of the way above the floor. The user's optimizer, in 200 steps with its own settings,
                  makes less than 0.5 % of the way, ends above its start or not finite, or soars above 5 times the start and
                  is not half way down at the end; clipping gradients to 1 does not make it learn either. Where clipping does,
-                 info, since whether the loop clips is not seen here; a warning still if a gradient of norm 1 moves the weights
-                 by half of their norm or more.
+                 info, since whether the loop clips is not seen here; no info if a gradient of norm 1 moves the weights by
+                 half of their norm or more. An error where the loss ends as NaN or infinity.
     Silent when: it learns, however slowly; a scheduler's warm-up is gone through first; the time ran out.
     Fix:         {"it soars": lr / 10, "it stands": lr * 10}; Adam or AdamW at 1e-3 to begin with.
     Confirm:     losskit.doctor.check again: the loss of one batch falls with the new setting.
@@ -50,12 +50,18 @@ def optimizer_does_not_learn_one_batch(evidence: Evidence) -> Iterator[Hit]:
         said = f"{own.optimizer}: the loss of one batch {what}, and is learned if gradients are clipped to 1"
         said += f"; such a step moves the weights by {length:.1%}" if length else ""
         numbers = {"start": seen.start, "after one step": own.losses[1], "end": own.losses[-1], "highest": worst, "step": length}
-        yield Hit(said, numbers, fix=CLIP, severity=None if length > HALF else "info", confidence=0.6)
+        yield Hit(said, numbers, fix=CLIP, severity=_severity(own) if length > HALF else "info", confidence=0.6)
     elif what:
         said = f"{own.optimizer}: the loss of one batch {what}; {seen.adam.optimizer} learns it in {seen.adam.steps} steps"
         numbers = {"start": seen.start, "end": own.losses[-1], "highest": worst, "adam_steps": seen.adam.steps}
         wish = "multiply the learning rate by 10" if "stands" in what else "divide the learning rate by 10"
-        yield Hit(said, numbers, fix=f"{wish}, or begin with torch.optim.AdamW(model.parameters(), lr=1e-3)", confidence=0.8)
+        fix = f"{wish}, or begin with torch.optim.AdamW(model.parameters(), lr=1e-3)"
+        yield Hit(said, numbers, fix=fix, severity=_severity(own), confidence=0.8)
+
+
+def _severity(own: Attempt) -> Severity | None:
+    """An error where nothing is left to train on; a loss that only fails to fall is a warning."""
+    return None if math.isfinite(own.losses[-1]) else "error"
 
 
 def _length(evidence: Evidence) -> float:

@@ -12,7 +12,7 @@ from ..finding import Hit, finding
 __all__ = ["operation_not_finite"]
 
 
-@finding("D303", severity="error", phases=("before", "during"), explains=("D205", "D217", "D301", "D304", "D505", "D904"))
+@finding("D303", severity="error", phases=("before", "during"), explains=("D205", "D217", "D301", "D304", "D501", "D505", "D904"))
 def operation_not_finite(evidence: Evidence) -> Iterator[Hit]:
     """The first value that is not finite is made by one operation of the forward pass.
 

@@ -13,7 +13,7 @@ from ..finding import Hit, finding
 __all__ = ["gradient_not_finite"]
 
 
-@finding("D304", severity="error", phases=("before", "during"), explains=("D205", "D217", "D505", "D904"))
+@finding("D304", severity="error", phases=("before", "during"), explains=("D205", "D217", "D501", "D505", "D904"))
 def gradient_not_finite(evidence: Evidence) -> Iterator[Hit]:
     """A derivative is infinite or 0 * inf where the function itself is finite.
 

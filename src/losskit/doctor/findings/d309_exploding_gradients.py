@@ -26,7 +26,7 @@ LAST = 3  # blocks that have to be high
     "D309",
     severity="warning",
     phases=("during", "after"),
-    explains=("D301", "D302", "D304", "D501", "D502", "D507", "D904"),
+    explains=("D301", "D302", "D303", "D304", "D501", "D502", "D507", "D904"),
 )
 def exploding_gradients(evidence: Evidence) -> Iterator[Hit]:
     """The gradient norm grows by orders of magnitude, and the loss rises with it.

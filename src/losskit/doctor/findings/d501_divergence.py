@@ -43,7 +43,7 @@ HUGE = 1e15  # what went into an operation: its square is far beyond any data, a
     "D501",
     severity="error",
     phases=("during", "after"),
-    explains=("D301", "D302", "D309", "D403", "D502", "D505", "D507", "D601", "D604", "D904"),
+    explains=("D301", "D302", "D303", "D304", "D309", "D403", "D502", "D505", "D507", "D601", "D604", "D904"),
 )
 def divergence(evidence: Evidence) -> Iterator[Hit]:
     """The loss rises and does not come back.

@@ -9,7 +9,7 @@ from ..evidence import Evidence
 from ..evidence.run import Run
 from ..finding import Hit, finding
 from ..levels_constant import quieter
-from ..statistics.blocks import in_blocks, pairwise
+from ..statistics.blocks import in_blocks, median, pairwise
 from ..statistics.curve import Curve, curve_of
 from ..statistics.level import stands_at
 from ..statistics.slope import slope
@@ -71,10 +71,27 @@ def no_improvement(evidence: Evidence) -> Iterator[Hit]:
     shift, error, now = found
     knows = any(level.kind == "chance" and level.value > 0 and now < BELOW * level.value for level in run.levels)
     trained = knows or evidence.settings.from_scratch is False
-    said = f"the loss was {curve.start:.4g} at the start and its level over the last half of {len(curve)} points is {now:.4g}"
-    said += f": a change of {shift:+.2g} +- {2 * error:.2g} against the first 15 % after the warm-up"
-    numbers = {"start": curve.start, "now": now, "shift": shift, "error": error, "points": float(len(curve))}
+    said, medians = _said(rest, error, whole=len(rest) == len(curve), less=run is not evidence.run)
+    numbers = {"start": curve.start, **medians, "shift": shift, "error": error, "points": float(len(curve))}
     yield Hit(said, numbers, step=int(rest.steps[-1]), severity="info" if trained else None, confidence=0.5 if trained else 0.8)
+
+
+def _said(rest: Curve, error: float, *, whole: bool, less: bool) -> tuple[str, dict[str, float]]:
+    """Two medians with the steps that they are of, so that they can be found in the log, and what a fall would have to be."""
+    parts = in_blocks(rest.steps, rest.values, POINTS)
+    skip, half = len(rest) - parts.size * len(parts), parts.size * int(LATE * len(parts))
+    early = slice(skip, skip + parts.size * max(1, int(EARLY * len(parts))))
+    late = slice(skip + half, len(rest))
+    first, now = median(rest.values[early]), median(rest.values[late])
+    (a, b), (c, d) = ((int(rest.steps[one][0]), int(rest.steps[one][-1])) for one in (early, late))
+    noisy = 2 * error > LITTLE * abs(now)
+    little = f"{2 * error:.2g} (two standard errors)" if noisy else f"{LITTLE * abs(now):.2g} (1 % of it)"
+    taken = ", what rare labels of a batch add taken off," if less else ""
+    said = f"the median of the loss{taken} is {first:.4g} over steps {a} to {b}"
+    said += (
+        f" (the first 15 %{'' if whole else ' after the warm-up'}) and {now:.4g} over steps {c} to {d} (the last half): no fall"
+    )
+    return f"{said}, or one below {little}", {"early": first, "now": now}
 
 
 def _ends_in_nan(run: Run) -> bool:

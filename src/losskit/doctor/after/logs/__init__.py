@@ -11,7 +11,6 @@ from .config import facts_near
 from .curves import curves_of
 from .discover import find_runs
 from .log import Log
-from .names import number
 from .source import FORMATS, LogError, Source
 
 __all__ = ["FORMATS", "LogError", "Source", "find_runs", "read"]
@@ -29,7 +28,6 @@ _READERS = {
     "stdout": ("stdout", "read_stdout"),
 }
 MOST_NAMES = 1000  # of the names that a reading lists
-NUMBERS = ("num_classes", "num_labels", "vocab_size", "label_smoothing", "batch_size", "accumulate", "max_steps", "floor")
 
 
 def read(source: Source, refs: Mapping[str, Any] | None = None, events: Sequence[tuple[int, str]] = ()) -> Run:
@@ -49,7 +47,7 @@ def read(source: Source, refs: Mapping[str, Any] | None = None, events: Sequence
         log = _reader(source)(source)
     except OSError as problem:
         raise LogError(f"{source.path}: {problem.strerror or problem}") from None
-    refs = _checked(refs or {})
+    refs = dict(refs or {})
     kinds: dict[str, Kind] = {refs.pop(kind): kind for kind in get_args(Kind) if isinstance(refs.get(kind), str)}
     if unknown := [name for name in kinds if name not in log.table.points]:
         seen = ", ".join(list(log.table.points)[:8]) or "none"
@@ -73,15 +71,6 @@ def read(source: Source, refs: Mapping[str, Any] | None = None, events: Sequence
         unsorted=curves.unsorted,
     )
     return Run(source.name, curves.series, reading, facts=facts, events=tuple(events), finished=log.finished)
-
-
-def _checked(refs: Mapping[str, Any]) -> dict[str, Any]:
-    """The user's facts, which have to be numbers where only a number means something."""
-    for name in NUMBERS:
-        value = refs.get(name)
-        if isinstance(value, str) and number(value) is None:
-            raise LogError(f"the fact {name} is {value!r}, expected a number")
-    return dict(refs)
 
 
 def _reader(source: Source) -> Callable[[Source], Log]:

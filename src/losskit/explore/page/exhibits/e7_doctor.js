@@ -87,15 +87,16 @@ const Doctor = (() => {
     if (!left && first < size) first = 0;
     const begin = steps[first], end = steps.at(-1), share = (end - begin) / Math.max(1, end - steps[0]);
     const owner = level.kind === "floor" ? "D404" : ["D702", "D804"].includes(level.code) ? level.code : "D403";
-    return { level, standing, series, owner, begin, share, error: (3 * 1.2533 * noise(values.slice(-standing.n))) / Math.sqrt(standing.n) };
+    return { level, standing, series, owner, begin, end, window: steps[standing.start], share, error: (3 * 1.2533 * noise(values.slice(-standing.n))) / Math.sqrt(standing.n) };
   }
   function standing(found, meaning, more = {}) {
     const { level, standing: s } = found, below = level.value - s.median > Math.max(K.levels_standing.A_LITTLE * level.value, found.error);
     const lost = found.share >= K.levels_standing.HALF && level.kind === "chance" && !below;
     const words = below && level.kind === "chance" ? `${meaning}, or next to nothing (${py(1 - s.median / level.value, ".1%")} below)` : meaning;
-    return hit(`${found.series.name} stands at ${level.name}. Median ${py(s.median, ".4f")} within ${py(s.delta, ".4f")} over the last ${s.n} points,`
-      + ` and there since step ${found.begin} `
-      + `(${py(found.share, ".0%")} of the run): ${words}`, { step: found.begin, severity: lost ? "error" : null, level: ["level", level.value], ...more });
+    return hit(`${found.series.name} stands at ${level.name}. Its median over the last ${s.n} points, steps ${found.window} to ${found.end},`
+      + ` is ${py(s.median, ".4f")}, and up to ${py(s.delta, ".4f")} from the level`
+      + ` (${s.delta <= 1.001 * K.level.NEAR * level.value ? "2 % of it" : "3 standard errors"}) counts as there; so it has been since`
+      + ` step ${found.begin} (${py(found.share, ".0%")} of the run, warm-up not counted): ${words}`, { step: found.begin, severity: lost ? "error" : null, level: ["level", level.value], ...more });
   }
   const ownedBy = (code, meaning) => function* (run) {
     const found = run.stuck;

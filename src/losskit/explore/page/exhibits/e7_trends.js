@@ -245,9 +245,12 @@ const Trends = (() => {
     if (!Number.isFinite(error) || fell > 0 || shift - 2 * error < -SURE * Math.abs(now) || shift < -Math.max(2 * error, LITTLE * Math.abs(now))) return;
     if (!slope(late).flat && !(shift > 0)) return;
     const knows = positive(run, "chance").some((level) => now < BELOW * level.value);
-    yield hit(`the loss was ${py(curve.start, ".4g")} at the start and its level over the last half of ${curve.values.length} points is`
-      + ` ${py(now, ".4g")}: a change of `
-      + `${py(shift, "+.2g")} +- ${py(2 * error, ".2g")} against the first 15 % after the warm-up`, { step: rest.steps.at(-1), severity: knows ? "info"
+    const skip = rest.values.length - parts.size * n, end = skip + parts.size * early.length, from = skip + parts.size * Math.floor(LATE * n);
+    const first = median(rest.values.slice(skip, end)), last = median(rest.values.slice(from)), little = LITTLE * Math.abs(last);
+    yield hit(`the median of the loss is ${py(first, ".4g")} over steps ${rest.steps[skip]} to ${rest.steps[end - 1]} (the first 15 %`
+      + `${rest.values.length === curve.values.length ? "" : " after the warm-up"}) and ${py(last, ".4g")} over steps ${rest.steps[from]} to`
+      + ` ${rest.steps.at(-1)} (the last half): no fall, or one below `
+      + (2 * error > little ? `${py(2 * error, ".2g")} (two standard errors)` : `${py(little, ".2g")} (1 % of it)`), { step: rest.steps.at(-1), severity: knows ? "info"
         : null, confidence: knows ? 0.5 : 0.8, level: ["start", curve.start] });
   }
   // ------------------------------------------------------------------ beside evaluations
