@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import nn
 
 import losskit
-from losskit.doctor import check
 from losskit.doctor.before.dependence import look_at_dependence, next_tokens
 from losskit.doctor.before.facts import look_at_batch
 from losskit.doctor.before.spy import Spy
@@ -293,17 +292,3 @@ def test_batches_that_cannot_be_cut_are_left_out_with_a_reason():
     assert seen.shuffled is None
     assert "one row a sample" in seen.why_not
     assert look_at_dependence(Step(classifier(), step=lambda m, _: m(torch.ones(1, 6)).sum()), ()).why_not
-
-
-def test_a_sparse_batch_is_checked_as_far_as_it_can_be():
-    class Sparse(nn.Linear):
-        def forward(self, input):
-            return torch.sparse.mm(input, self.weight.t()) + self.bias
-
-    torch.manual_seed(0)
-    input = (torch.rand(80, 20) > 0.7).float()
-    model = nn.Sequential(Sparse(20, 16), nn.ReLU(), nn.Linear(16, 3))
-    report = check(model, (input.to_sparse(), (2 * input[:, 0]).long()), F.cross_entropy)
-    assert "healthy" in str(report)
-    assert "fault" not in str(report)
-    assert "a sparse tensor has no rows" in look_at_dependence(Step(model, F.cross_entropy), (input.to_sparse(), input)).why_not
