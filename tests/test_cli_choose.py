@@ -148,6 +148,22 @@ def test_every_word_of_a_task_is_an_option(task: str, word: str, capsys: pytest.
     assert found["first"]["loss"] == expected.first.loss
 
 
+@pytest.mark.parametrize("task", WANTS)
+def test_a_task_alone_says_in_one_line_what_can_be_wanted(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"  --want   what is wanted of the predictions: {', '.join(WANTS[task])}"
+    assert len(line) <= 80
+    assert main(["choose", "--task", task]) == 0
+    assert line in capsys.readouterr().out.splitlines()
+    assert not losskit.choose(task=task).questions
+    assert main(["choose", "--task", task, "--want", next(iter(WANTS[task]))]) == 0
+    assert "  --want" not in capsys.readouterr().out
+
+
+def test_a_task_without_words_says_nothing_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["choose", "--task", "embedding"]) == 0
+    assert "--want" not in capsys.readouterr().out
+
+
 def answers(printed: str) -> list[str]:
     return [line.split("  ")[2] for line in printed.splitlines() if line.startswith("    --")]
 
@@ -258,6 +274,7 @@ def test_the_guide_names_every_option(capsys: pytest.CaptureFixture[str]) -> Non
         "--inputs",
         "--want",
         "--num-classes",
+        "--code",
         "--prove",
         "--seed",
         "--json",

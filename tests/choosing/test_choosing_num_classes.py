@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -105,6 +106,39 @@ def test_balanced_classes_of_which_some_never_occur_are_weighed(monkeypatch: pyt
     assert {one.loss for one in advice.proof.scores} >= {"cross_entropy", "cross_entropy(plain)"}
 
 
+def test_tags_that_are_whole_numbers_below_it_are_indices_themselves() -> None:
+    first = losskit.choose([[0, 7], [3], [7, 3], []] * 30, task="multilabel", num_classes=10, want="balanced").first
+    assert first is not None
+    often = {0: 30, 3: 60, 7: 60}
+    assert first.options["pos_weight"] == [(120 - often.get(i, 0)) / often.get(i, 1) for i in range(10)]
+
+
+def test_names_that_are_one_number_stay_two_classes() -> None:
+    advice = losskit.choose(["01", "1", "2"] * 20, num_classes=5)
+    assert any(w.startswith("2 of 5 classes never occur") for w in advice.warnings)
+
+
+@pytest.mark.parametrize("classes", [20, 101])
+def test_weights_of_many_classes_of_which_some_never_occur_fit_the_scores(classes: int) -> None:
+    target = torch.tensor([0] * 500 + [1, 2] * 30)
+    first = losskit.choose(target, task="multiclass", num_classes=classes, want="balanced").first
+    assert first is not None
+    space = {"logits": torch.zeros(len(target), classes), "target": target}
+    with pytest.warns(UserWarning, match="never occur"):
+        exec(first.code, space)
+    assert float(space["loss"]) == pytest.approx(math.log(classes), rel=1e-5)
+
+
+def test_a_number_of_numpy_is_a_number() -> None:
+    assert losskit.choose(task="multiclass", num_classes=np.int64(7)).json()["num_classes"] == 7
+
+
+def test_a_proof_of_more_classes_than_fit_says_so() -> None:
+    table = {"x": torch.randn(60), "y": ["a", "b", "c"] * 20}
+    with pytest.raises(ValueError, match="at most 10,000 classes, and there are 20,000"):
+        losskit.choose(table, target="y", num_classes=20_000, prove=True)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -116,6 +150,8 @@ def test_balanced_classes_of_which_some_never_occur_are_weighed(monkeypatch: pyt
         ({"task": "regression", "num_classes": 3}, "regression has no classes"),
         ({"data": torch.randn(50), "num_classes": 3}, "regression has no classes"),
         ({"data": ["a", "b", "c"] * 20, "num_classes": 2}, 'is 2, and column "target" has 3 classes: expected 3 or more'),
+        ({"data": ["a", "b", "c"] * 20, "num_classes": 10**9}, "is 1,000,000,000, and beside 60 rows at most 1,000,000"),
+        ({"data": [["a"], ["b"]] * 999, "task": "multilabel", "num_classes": 10**6}, "beside 1,998 rows at most 134,352"),
         ({"data": torch.eye(4).repeat(9, 1), "num_classes": 6}, "is 6, and the target has 4 columns: expected 4"),
         ({"data": [["a"], ["b", "a"], []] * 9, "num_classes": 1, "task": "multilabel"}, "is 1, and column .* has 2 labels"),
         ({"data": [[1, 1, 2], [4, 4, 9]] * 9, "task": "language", "num_classes": 9}, "is 9, and the highest token .* is 9: expe"),

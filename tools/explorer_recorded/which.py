@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import losskit
+from losskit.choosing.advice import Answer
 from losskit.choosing.printed import option
 
 NORMAL = "torch.randn(2000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)"
@@ -91,5 +92,9 @@ def _leaf(call: str) -> dict[str, Any]:
         "levels": {name: getattr(first, name) for name in ("start", "constant", "best")},
         "alternatives": [[one.loss, one.reason] for one in advice.alternatives],
         "avoid": [[one.loss, one.reason] for one in advice.avoid],
-        "questions": [[one.asks, {a.says: f"{a.leads} ({option(a, shell=False)})" for a in one.answers}] for one in advice.questions],
+        "questions": [[one.asks, {a.says: _leads(a) for a in one.answers}] for one in advice.questions],
     }
+
+
+def _leads(answer: Answer) -> str:
+    return f"{answer.leads} ({option(answer, shell=False)})" if answer.given else answer.leads

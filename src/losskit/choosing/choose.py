@@ -83,7 +83,7 @@ def advise(
     """The advice without a proof, and the data that a proof would train on, read once."""
     _check_task(data, task)
     check_want(want, task)
-    check_num_classes(num_classes, task)
+    num_classes = check_num_classes(num_classes, task)
     if data is None:
         given = {"target": target, "group": group, "inputs": inputs}
         if named := next((name for name, one in given.items() if one is not None), None):
@@ -114,9 +114,8 @@ def _from_columns(columns: Columns, task: str | None, want: str | None, num_clas
     decision = decide(columns)
     if task is not None:
         decision = _told(task, decision, columns)
-    elif (
-        decision.task == "binary" and (num_classes or 0) > 2 and len(levels_of(columns.target)) <= 2
-    ):  # more than those that came
+    elif decision.task == "binary" and (num_classes or 0) > 2 and len(levels_of(columns.target)) <= 2:
+        # there are more than those that came
         decision = replace(decision, task="multiclass")
     facts = tuple(rows_facts(columns))
     warnings = (*decision.warnings, *rows_warnings(columns, facts))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..evaluate.page.wording import visible
 from .advice import Advice, Answer, Candidate, Comparison, Proof, Scored
+from .wants import WANTS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,6 +81,7 @@ def _lines(advice: Advice, width: int, shell: bool = False) -> Iterator[_Line]:
     for warning in advice.warnings:
         yield from _wrapped("  warning  ", warning, width, "yellow")
     yield from _questions(advice, width, shell)
+    yield from _words(advice, width, shell)
     if advice.facts:
         yield from (_Line(""), _Line("What the data look like", "bold"))
         room = min(16, max(len(fact.name) for fact in advice.facts))
@@ -121,6 +123,16 @@ def _questions(advice: Advice, width: int, shell: bool) -> Iterator[_Line]:
             head = f"    {given:<{room}}  " if room else "    "
             here = " (as here)" if one.taken else ""
             yield from _wrapped(head, f"{one.says}{here}: {one.leads}", width, "cyan" if given else "", hang=width // 2)
+
+
+def _words(advice: Advice, width: int, shell: bool) -> Iterator[_Line]:
+    """What can be wanted, where there are no data whose look would make a question of it."""
+    words = WANTS.get(advice.task or "", {})
+    if words and not (advice.want or advice.facts or advice.first is None):
+        listed = ", ".join(words if shell else map(json.dumps, words))
+        yield from _wrapped(
+            "  --want   " if shell else "  want     ", f"what is wanted of the predictions: {listed}", width, "cyan"
+        )
 
 
 def _proof(proof: Proof, first: str, avoid: Sequence[str], width: int) -> Iterator[_Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -44,12 +45,13 @@ WANTS: Mapping[str, Mapping[str, str]] = {
 }
 # what people call it
 _MEANT = {
-    "probability": "probabilities", "calibration": "probabilities", "log loss": "probabilities", "accuracy": "probabilities",
-    "auc": "order", "roc auc": "order", "average precision": "order", "recall": "balanced", "balanced accuracy": "balanced",
-    "f1": "balanced", "mse": "mean", "rmse": "mean", "average": "mean", "mae": "median", "typical": "median",
-    "bound": "quantile=Q", "pinball": "quantile=Q", "huber": "robust", "outliers": "robust", "mrr": "first",
-    "ndcg@10": "ndcg", "difference": "differences",
+    "probability": "probabilities", "calibration": "probabilities", "calibrated": "probabilities", "log loss": "probabilities",
+    "accuracy": "probabilities", "auc": "order", "roc auc": "order", "pr auc": "order", "average precision": "order",
+    "recall": "balanced", "balanced accuracy": "balanced", "f1": "balanced", "macro f1": "balanced", "mse": "mean",
+    "rmse": "mean", "average": "mean", "mae": "median", "typical": "median", "bound": "quantile=Q", "pinball": "quantile=Q",
+    "huber": "robust", "outliers": "robust", "mrr": "first", "ndcg@10": "ndcg", "difference": "differences",
 }  # fmt: skip
+_LEVEL = re.compile(r"[pq]?[.\d]+%?")  # a quantile as people write it: 0.9, p90, 90%
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def want_of(want: str, task: str, *, told: bool = True) -> Want:
     words = WANTS[task]
     if found := _found(want, words):
         return found
-    if str(want).strip().lower().partition("=")[0] == QUANTILE and "quantile=Q" in words:
+    if want.lower().partition("=")[0].strip() == QUANTILE and "quantile=Q" in words:
         raise ValueError(f'"want" is {want!r}, expected quantile=Q with 0 < Q < 1, as quantile=0.9')
     others = [name for name, table in WANTS.items() if _found(want, table)]
     if others:
@@ -105,7 +107,7 @@ def want_of(want: str, task: str, *, told: bool = True) -> Want:
 def _found(want: object, words: Mapping[str, str]) -> Want | None:
     if not isinstance(want, str):
         raise ValueError(f'"want" is {want!r}, expected a word, as "order"')
-    word, _, level = want.strip().lower().partition("=")
+    word, _, level = (part.strip() for part in want.lower().partition("="))
     if word != QUANTILE:
         return Want(word) if word in words and not level else None
     try:
@@ -120,7 +122,9 @@ def _all() -> tuple[str, ...]:
 
 
 def _near(want: str, words: tuple[str, ...]) -> str:
-    said = want.strip().lower()
-    meant = _MEANT.get(said, "")
-    near = [meant] if meant in words else get_close_matches(said, words, 1)
-    return f": did you mean {near[0]}?" if near else ""
+    said = " ".join(re.split(r"[\s_-]+", want.strip().lower()))
+    if _LEVEL.fullmatch(said) and "quantile=Q" in words:
+        return ": did you mean quantile=Q, as quantile=0.9?"
+    called = {name: word for name, word in _MEANT.items() if word in words} | {word: word for word in words}
+    near = get_close_matches(said, called, 1)
+    return f": did you mean {called[near[0]]}?" if near else ""

@@ -26,7 +26,7 @@ _END = f"""examples:
   losskit choose --task binary
   losskit choose --task regression --want quantile=0.9
   losskit choose --task language --num-classes 50257
-  losskit choose houses.csv --target price
+  losskit choose houses.csv --target price --code train.py
   losskit choose clicks.parquet --target clicked --group query --prove
   losskit choose labels.npy --json
 
@@ -38,7 +38,7 @@ formats: csv, tsv, parquet, jsonl, npy, npz; text also as .gz or .zst. All colum
 exit codes:
   0    advised
   1    --prove disagrees with the advice
-  2    wrong use; or --prove has nothing to train on
+  2    wrong use; or --prove or --code cannot be done, and why not
   3    nothing could be read or learned, or the data do not decide
   130  interrupted"""
 
@@ -55,6 +55,9 @@ def add(verbs: Any) -> None:
     choose.add_argument("--want", metavar="WORD", help="what is wanted of the predictions: a word of the task, listed below")
     what = "how many classes, labels or tokens there are, where no data show all of them"
     choose.add_argument("--num-classes", type=int, metavar="N", help=what)
+    choose.add_argument(
+        "--code", type=Path, metavar="FILE", help="write a script that trains with the first choice, to be edited"
+    )
     choose.add_argument("--prove", action="store_true", help="train with each candidate, and compare")
     choose.add_argument("--seed", type=int, default=0, metavar="N", help="of the proof (default: 0)")
     choose.add_argument("--json", action="store_true", help="print JSON, for a program")
@@ -66,7 +69,8 @@ def _choose(arguments: argparse.Namespace) -> int:
     from ..evaluate.text.readers import DataError
 
     _cards()
-    _writable(arguments.html)
+    _writable("--html", arguments.html, "choice.html")
+    _writable("--code", arguments.code, "train.py")
     given: dict[str, Any] = {
         "target": _columns(arguments.target),
         "group": arguments.group,
@@ -83,19 +87,34 @@ def _choose(arguments: argparse.Namespace) -> int:
     except OSError as problem:
         print(f"losskit: {problem}", file=sys.stderr)
         return 3
-    refusal = ""
-    if arguments.prove and advice.first is not None:
+    refused: list[str] = []  # the advice is good without its script and its proof
+    if advice.first is not None and arguments.code is not None:
+        try:
+            _script(advice, columns, arguments)
+        except (ValueError, OSError) as why:
+            refused.append(f"no script: {why}")
+    if advice.first is not None and arguments.prove:
         try:
             advice = replace(advice, proof=_proof(advice, columns, arguments.seed))
-        except ValueError as refused:  # the advice is good without its proof
-            refusal = str(refused)
+        except ValueError as why:
+            refused.append(f"no proof: {why}")
     _told(advice, arguments)
-    if refusal:
-        print(f"losskit: no proof: {refusal}", file=sys.stderr)
-        return 2
+    for line in refused:
+        print(f"losskit: {line}", file=sys.stderr)
     if advice.first is None:
         return 3
-    return int(advice.proof is not None and advice.proof.verdict.startswith("disagrees"))
+    disagrees = advice.proof is not None and advice.proof.verdict.startswith("disagrees")
+    return 2 if refused else int(disagrees)
+
+
+def _script(advice: Advice, columns: Columns | None, arguments: argparse.Namespace) -> None:
+    """The training script, written where no file is."""
+    from ..choosing.script import write_script
+
+    if columns is None:
+        raise ValueError("a script trains on data, and there are none: name a file")
+    write_script(advice, columns, arguments.code, arguments.data)
+    print(f"script: {arguments.code}", file=sys.stderr)
 
 
 def _proof(advice: Advice, columns: Columns | None, seed: int) -> Proof:
@@ -108,12 +127,12 @@ def _proof(advice: Advice, columns: Columns | None, seed: int) -> Proof:
         return prove(advice, columns, seed=seed, progress=tell)
 
 
-def _writable(page: Path | None) -> None:
-    """Say what is wrong with the place of the page before minutes are spent on what goes there."""
-    if page is not None and page.is_dir():
-        raise ValueError(f'"--html" is "{page}", a directory, expected a file such as {page / "choice.html"}')
-    if page is not None and not page.absolute().parent.is_dir():
-        raise ValueError(f'"--html" is "{page}", and there is no directory "{page.parent}": make it first')
+def _writable(option: str, file: Path | None, such: str) -> None:
+    """Say what is wrong with the place of a file before minutes are spent on what goes there."""
+    if file is not None and file.is_dir():
+        raise ValueError(f'"{option}" is "{file}", a directory, expected a file such as {file / such}')
+    if file is not None and not file.absolute().parent.is_dir():
+        raise ValueError(f'"{option}" is "{file}", and there is no directory "{file.parent}": make it first')
 
 
 def _cards() -> None:

@@ -17,6 +17,7 @@ from .problem import Problem
 
 __all__ = ["NO_CLASSES", "problem_of", "standardised"]
 
+MOST_CLASSES = 10_000  # 30 models side by side: 300 MiB of scores in each batch
 WIDEST = 500  # inputs of a small model
 NO_CLASSES = 'a proof for embedding needs one class a row in "target"; pairs and triplets are compared on your own encoder'
 
@@ -39,6 +40,10 @@ def problem_of(columns: Columns, task: str, num_classes: int | None = None, want
         raise ValueError(f'a proof trains for one number, and "target" has {values.shape[1]}: name one of them')
     if task == "embedding" and values.ndim > 1:
         raise ValueError(NO_CLASSES)
+    if classes > MOST_CLASSES and task in ("multiclass", "multilabel"):
+        raise ValueError(
+            f"a proof trains for at most {MOST_CLASSES:,} classes, and there are {classes:,}: prove it on some of them"
+        )
     if task == "ranking":
         # NDCG is of relevance from 0 on, and the first relevant one is above the lowest grade; the losses of a list do not mind
         values = values - (values.min() if want == "first" else values.min().clamp(max=0))

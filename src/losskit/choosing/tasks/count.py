@@ -25,7 +25,7 @@ def advise(seen: Seen) -> Advice:
     if seen.target is None or seen.columns is None:
         first = candidate("poisson_deviance_loss", "Counts of events.", shapes=SHAPES, arguments=["log_mean", "target"], facts={})
         choice = Choice(first, [_negative_binomial("Where they come in bursts.", 1.0, None)], [_mse(None)])
-        return seen.advice(*wanted(seen.want, choice, None, amounts=True))
+        return seen.advice(*wanted(seen.want, choice, None, apart=True))
     values = seen.target.values
     if values.ndim != 1:
         return seen.refused("Several counts a row: choose for each of them alone.")
@@ -43,7 +43,7 @@ def advise(seen: Seen) -> Advice:
     reason = more if scatter.over else "Where counts scatter more than these do."
     bursts = _negative_binomial(reason, max(scatter.alpha, WIDE), values)
     first, second = (poisson, bursts) if plain else (bursts, poisson)
-    choice = wanted(seen.want, Choice(first, [second], [_mse(values)]), values, amounts=True)
+    choice = wanted(seen.want, Choice(first, [second], [_mse(values)]), values, apart=True)
     return seen.advice(*choice, facts, warnings)
 
 

@@ -161,7 +161,8 @@ def _weighted(counts: Tensor, method: Method, classes: int) -> Candidate:
     weight[seen] = class_weights(counts[seen], method=method)
     listed = [rounded(w, 6) for w in weight.tolist()]
     long = classes > INLINE
-    counted = str(whole) if classes <= 100 else "torch.bincount(target)"
+    least = "" if bool(seen.all()) else f", minlength={classes}"  # the last classes may be among those that never occur
+    counted = str(whole) if classes <= 100 else f"torch.bincount(target{least})"
     line = f'weight = losskit.class_weights({counted}, method="{method}")'
     return candidate(
         "cross_entropy",

@@ -18,6 +18,7 @@ __all__ = ["advise"]
 AMOUNTS = "log_mean (N,): the log of the predicted mean; target (N,)"
 ZEROS = 0.05  # a share of exact zeros, among amounts that hardly repeat
 SPAN = 3.0  # q97.5 / q2.5: below, a percentage and an absolute error are nearly the same thing
+LEANING = 0.1  # quartile skewness from which mean and median are apart: an exponential has 0.26
 TAME = 1.25 * NORMAL_TAIL  # logarithms of gamma amounts have tails up to 1.15 times those of a normal
 
 
@@ -69,7 +70,8 @@ def _symmetric(seen: Seen, values: Tensor, shape: Shape, facts: list[Fact], warn
         few = f"{shape.count} rows cannot tell how heavy the tails are."
         why = few if shape.few else f"The tails of {of} are those of a normal."
         choice = Choice(mse(why, values), [l1("", values), robust], [])
-    return seen.advice(*wanted(seen.want, choice, values, robust), facts, warnings, questions)
+    apart = shape.skewed and abs(shape.skew) > LEANING
+    return seen.advice(*wanted(seen.want, choice, values, robust, apart=apart), facts, warnings, questions)
 
 
 def _far(shape: Shape, of: str) -> str:
@@ -104,7 +106,7 @@ def _skewed(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str], 
     avoid = [mse(f"{reach} The large ones would lead.", values, avoid=True, raw=True)]
     choice = Choice(first, [l1("The median in place of the mean.", values, raw=True)], avoid)
     questions = [question] if seen.want is None else []
-    return seen.advice(*wanted(seen.want, choice, values, robust, amounts=True), facts, warnings, questions)
+    return seen.advice(*wanted(seen.want, choice, values, robust, apart=True), facts, warnings, questions)
 
 
 def _zeros(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str], robust: Candidate) -> Advice:
@@ -131,7 +133,7 @@ def _zeros(seen: Seen, values: Tensor, facts: list[Fact], warnings: list[str], r
     loud = "Large amounts scatter more than small ones, and squared error listens to them most."
     choice = Choice(first, [poisson], [mse(loud, values, avoid=True, raw=True)])
     facts = [*facts, Fact("zero inflation", share, f"{share:.1%} are exactly zero, the others are positive")]
-    return seen.advice(*wanted(seen.want, choice, values, robust, amounts=True), facts, warnings)
+    return seen.advice(*wanted(seen.want, choice, values, robust, apart=True), facts, warnings)
 
 
 def _several(seen: Seen, wide: Tensor, fixed: int) -> Advice:
