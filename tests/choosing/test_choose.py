@@ -56,6 +56,10 @@ def test_numbers_that_are_written_in_another_way_are_named(odd: str) -> None:
     advice = losskit.choose([f"{i}.5" for i in range(40)] + [odd])
     assert advice.first is None
     assert repr(odd) in advice.refusal
+    assert str(advice).startswith('"target" cannot be read as numbers\n')
+    told = losskit.choose([f"{i}.5" for i in range(40)] + [odd], task="regression")
+    assert told.refusal == advice.refusal
+    assert str(told).startswith('regression: "target" cannot be read as numbers\n')
     assert losskit.choose(["007", "012", "113"] * 10).task == "multiclass"
 
 
@@ -69,9 +73,10 @@ def test_vectors_of_length_one_ask_for_search_or_classes() -> None:
     assert "embeddings" in [one.says for one in question.answers]
 
 
-def test_clicks_of_a_named_query_are_no_question_and_a_patient_or_no_group_is() -> None:
+def test_clicks_of_a_named_query_are_compared_and_a_patient_or_no_group_is_a_question() -> None:
     made = clicks()
-    assert not losskit.choose(**made).questions
+    (judged,) = losskit.choose(**made).questions
+    assert judged.asks.startswith("What is judged in the end")
     renamed = {("patient" if name == "query" else name): column for name, column in made["data"].items()}
     assert any("compared within a list" in q.asks for q in losskit.choose(renamed, target="relevance", group="patient").questions)
     del made["group"]
@@ -91,6 +96,21 @@ def test_amounts_ask_for_mean_median_or_bound() -> None:
     (bound,) = [one for one in question.answers if one.says == "a bound"]
     assert "quantile_loss" in bound.leads
     assert bound.given == {"want": "quantile=0.9"}
+
+
+def test_running_text_beside_other_columns_may_be_learned_itself() -> None:
+    texts = [f"A text of some length that says something of number {i}" for i in range(40)]
+    table = {
+        "title": [f"On the number {i} and its friends, a title" for i in range(40)],
+        "text": texts,
+        "domain": ["a", "b"] * 20,
+    }
+    (question,) = losskit.choose(table).questions
+    assert [answer.given for answer in question.answers] == [{"target": "domain"}, {"task": "language"}]
+    assert 'the next token of "text"' in question.answers[1].says, "the longer of two"
+    assert any("'text'" in fact.says for fact in losskit.choose(table, task="language").facts)
+    (question,) = losskit.choose({"name": [f"Ann {i}" for i in range(40)], "domain": ["a", "b"] * 20}).questions
+    assert [answer.given for answer in question.answers] == [{"target": "domain"}], "names are no running text"
 
 
 def test_imbalance_asks_what_is_judged() -> None:

@@ -10,7 +10,8 @@ import pytest
 from choosing_said import HOSTILE, advice
 from rich.console import Console
 
-from losskit.choosing.advice import Advice
+from losskit.choosing.advice import Advice, Fact
+from losskit.choosing.candidates import spelt
 from losskit.choosing.printed import digits, interval, show, text
 
 
@@ -44,6 +45,14 @@ def test_everything_is_said_in_every_width(width: int) -> None:
 
 def test_code_is_never_broken() -> None:
     assert "    loss = losskit.huber_loss(prediction, target, delta=118.7)" in text(advice(), 40).splitlines()
+
+
+def test_no_two_empty_lines_follow_each_other_where_no_level_is_known() -> None:
+    said = advice()
+    assert said.first is not None
+    bare = replace(said, first=replace(said.first, start=None, constant=None, best=None, warning=""), warnings=())
+    assert "\n\n" in text(bare, 80)
+    assert "\n\n\n" not in text(bare, 80)
 
 
 def test_a_refusal_says_why() -> None:
@@ -98,3 +107,21 @@ def test_no_figure_is_printed_outside_of_its_interval() -> None:
     for mean, half in ((0.4999, 1e-5), (123456.7, 0.3), (1.2345e-9, 1e-12), (-0.99999, 1e-6)):
         low, high = interval(mean - half, mean + half).split(" to ")
         assert float(low) <= float(digits(mean)) <= float(high)
+
+
+def test_numbers_in_facts_are_written_as_people_write_them() -> None:
+    assert [spelt(v) for v in (76_832.0, -9_115_204.0, 9_999.6, 0.012345, 2e9)] == [
+        "76,830",
+        "-9,115,000",
+        "10,000",
+        "0.01235",
+        "2e+09",
+    ]
+
+
+def test_facts_and_figures_hang_behind_their_names() -> None:
+    said = Advice("ranking", advice().first, facts=(Fact("rows", 9, "9 rows"), Fact("informative lists", 9, "of all " * 20)))
+    lines = text(said, 80).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  informative lists  of all"))
+    assert lines[at - 1] == f"  {'rows':<17}  9 rows"
+    assert len(lines[at + 1]) - len(lines[at + 1].lstrip()) == 21

@@ -66,6 +66,25 @@ def test_inputs_are_said_in_text_page_and_json() -> None:
     assert advice.json()["proof"]["inputs"] == said
     assert f"inputs: {said}" in " ".join(str(advice).split())
     assert f"inputs: {said}" in advice.html()
+    fact = next(fact for fact in advice.facts if fact.name == "inputs")
+    assert fact.value == 3
+    assert fact.says == "1 number, 1 date (seconds), 1 word (one-hot), left out: name (text with 60 different values)"
+
+
+def test_inputs_are_said_without_a_proof_and_only_where_a_small_model_would_take_them() -> None:
+    table = {"day": [f"{1 + i % 28}/{1 + i // 28}/2024" for i in range(200)], "id": list(range(200)), "y": [0, 1] * 100}
+
+    def said(data: Any, **given: Any) -> list[str]:
+        return [fact.says for fact in losskit.choose(data, **given).facts if fact.name == "inputs"]
+
+    assert said(table, target="y") == ["left out: id (counts the rows), day (text with 200 different values)"]
+    warnings = losskit.choose(table, target="y").warnings
+    assert 'Input "id" counts the rows, like an id: it is left out.' in warnings
+    many = {**{f"t{k}": [f"{k} {i}" for i in range(60)] for k in range(20)}, "y": [0, 1] * 30}
+    assert said(many, target="y")[0].endswith("t11 (text with 60 different values), and 8 more")
+    assert said([0, 1] * 100) == [], "there are none"
+    texts = {"text": [f"a text of some words, {i}" for i in range(100)], "y": list(range(20)) * 5}
+    assert said(texts, target="y", task="embedding") == [], "an encoder reads them"
 
 
 def test_nothing_agrees_where_the_inputs_carry_nothing() -> None:

@@ -13,9 +13,9 @@ from choosing_made import scope
 import losskit
 from losskit import CATALOGUE, Advice
 from losskit.choosing.wants import WANTS
+from wanted import WORDS
 
 BCE = "binary_cross_entropy_with_logits"
-WORDS = [(task, word.replace("=Q", "=0.9")) for task, words in WANTS.items() for word in words]
 OF_TASK = {
     ("binary", "probabilities"): BCE,
     ("binary", "order"): "auc_squared_hinge_loss",
@@ -38,6 +38,7 @@ OF_TASK = {
 }
 # where the data have another first choice for the mean than squared error
 OF_DATA = {("amounts", "mean"): "gamma_deviance_loss", ("zeros", "mean"): "tweedie_deviance_loss"}
+ASKED = ("rare", "rare class", "rare labels", "heavy", "amounts", "below zero", "values", "clicks", "grades", "from one")
 
 
 def normal(rows: int = 600) -> torch.Tensor:
@@ -145,8 +146,14 @@ def test_the_code_of_what_is_wanted_runs_and_its_levels_are_in_order(kind: str, 
 def test_each_answer_that_names_a_want_leads_to_the_loss_that_it_names(kind: str) -> None:
     given = DATA[kind]
     plain = losskit.choose(**given)
+    assert bool(plain.questions) == (kind in ASKED)
     for question in plain.questions:
         for answer in question.answers:
+            if not answer.given:  # what no word of the task asks for is what was done
+                assert answer.taken
+                assert plain.first is not None
+                assert answer.leads == plain.first.loss
+                continue
             advice = losskit.choose(**{**given, **answer.given})
             assert advice.first is not None
             assert plain.first is not None
@@ -255,7 +262,24 @@ def test_the_first_relevant_item_is_above_the_lowest_grade() -> None:
 
 
 def test_where_nothing_can_be_learned_a_want_changes_nothing() -> None:
-    assert losskit.choose([3.0] * 9, want="median").refusal == losskit.choose([3.0] * 9).refusal
+    plain = losskit.choose([3.0] * 9)
+    assert plain.refusal
+    assert losskit.choose([3.0] * 9, want="median").refusal == plain.refusal
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("clicks", ["order", "ndcg", "first"]),
+        ("grades", ["", "order", "ndcg", "first", "differences"]),
+        ("below zero", ["order", "ndcg", "first", "differences"]),
+        ("values", ["order", "differences"]),
+    ],
+)
+def test_a_ranking_asks_for_what_its_values_can_answer(kind: str, words: list[str]) -> None:
+    (question,) = losskit.choose(**DATA[kind]).questions
+    assert [answer.given.get("want", "") for answer in question.answers] == words
+    assert [answer.taken for answer in question.answers] == [True] + [False] * (len(words) - 1)
 
 
 def test_json_has_the_answers_with_their_arguments() -> None:

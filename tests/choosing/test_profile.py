@@ -13,7 +13,7 @@ from losskit.choosing.profile_classes import balance_of
 from losskit.choosing.profile_counts import scatter_of
 from losskit.choosing.profile_lists import lists_of
 from losskit.choosing.profile_numbers import NORMAL_TAIL, quantiles, residuals, shape_of
-from losskit.choosing.profile_rows import answers_itself, is_running_number, rows_facts, rows_warnings
+from losskit.choosing.profile_rows import answers_itself, is_running_number, rows_facts, rows_warnings, telling
 from losskit.choosing.targets import encode
 
 
@@ -175,7 +175,7 @@ def test_a_target_among_the_inputs_is_found_in_any_unit_and_under_any_name() -> 
     assert answers_itself(column.inputs[0], column.target)
     words = read_columns({"x": ["no", "yes", "no"] * 10, "y": [0, 1, 0] * 10}, target="y")
     assert answers_itself(words.inputs[0], words.target)
-    assert any('"x" is the target itself' in w for w in rows_warnings(words, rows_facts(words)))
+    assert any('"x" is the target itself' in w for w in rows_warnings(words, rows_facts(words), telling(words)))
     apart = read_columns({"x": y + 1e-3 * torch.randn(100), "y": y}, target="y")
     assert not answers_itself(apart.inputs[0], apart.target)
     fewer = read_columns({"x": ["no", "yes", "yes"] * 10, "y": [0, 1, 0] * 10}, target="y")
@@ -196,7 +196,7 @@ def test_duplicates_are_counted_over_all_columns() -> None:
 
 def _repeats(table: dict[str, torch.Tensor]) -> bool:
     columns = read_columns(table, target="y")
-    return any("repeat an earlier one" in w for w in rows_warnings(columns, rows_facts(columns)))
+    return any("repeat an earlier one" in w for w in rows_warnings(columns, rows_facts(columns), telling(columns)))
 
 
 def test_rows_of_few_different_values_repeat_and_are_healthy() -> None:

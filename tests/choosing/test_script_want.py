@@ -9,7 +9,7 @@ import pytest
 from script_made import Made, binary, count, multiclass, multilabel, ranking, rare, regression
 from test_script import clean, fell, make, run
 
-from losskit.choosing.wants import WANTS
+from wanted import WORDS
 
 DATA: dict[str, Callable[[Path], Made]] = {
     "binary": rare,
@@ -19,7 +19,6 @@ DATA: dict[str, Callable[[Path], Made]] = {
     "count": count,
     "ranking": ranking,
 }
-WORDS = [(task, word.replace("=Q", "=0.9")) for task, words in WANTS.items() for word in words]
 
 
 @pytest.mark.slow

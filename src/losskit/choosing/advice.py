@@ -129,6 +129,8 @@ class Advice:
     """What was said to be wanted of the predictions; empty where it was left to the task."""
     num_classes: int | None = None
     """How many classes, labels or tokens were said to be there."""
+    unread: str = ""
+    """The column whose numbers cannot be read, where that is why there is no advice."""
 
     def __str__(self) -> str:
         from .printed import text

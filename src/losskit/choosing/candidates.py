@@ -18,8 +18,9 @@ from torch import Tensor
 from ..core.card import CATALOGUE, reference
 from .advice import Advice, Candidate
 
-__all__ = ["avoid_when", "candidate", "coded", "rounded", "use_when"]
+__all__ = ["PAIRED", "avoid_when", "candidate", "coded", "rounded", "spelt", "use_when"]
 
+PAIRED = ("auc_", "aucm_")  # names of losses that compare rows: their scores have no threshold and no probability
 INLINE = 12  # longer lists of numbers are computed in the code, not written down
 
 
@@ -57,6 +58,12 @@ def coded(advice: Advice, classes: Sequence[str]) -> Advice:
 def rounded(number: float, digits: int = 4) -> float:
     """A number as it is written in code: so many digits, so that options and code agree."""
     return float(f"{number:.{digits}g}")
+
+
+def spelt(number: float) -> str:
+    """Four digits as people write them: 76,830 and 9,115,000; powers of ten from a thousand million on."""
+    number = rounded(number)
+    return f"{number:,.0f}" if 1e4 <= abs(number) < 1e9 else f"{number:.4g}"
 
 
 def candidate(

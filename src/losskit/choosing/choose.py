@@ -13,8 +13,9 @@ from typing import Any
 from .advice import TASKS, Advice
 from .class_count import check_num_classes
 from .columns import Columns, NothingThereError, read_columns
+from .inputs_said import inputs_facts
 from .kinds import Decision, decide
-from .profile_rows import rows_facts, rows_warnings
+from .profile_rows import rows_facts, rows_warnings, telling
 from .seen import Seen
 from .targets import Target, encode, levels_of
 from .wants import check_want, want_of
@@ -48,9 +49,8 @@ def choose(
             what the data look like.
         group: the column of the query, or list, that a row belongs to; beside an array, an array.
         inputs: the columns that are learned from, by default all others; beside an array, an array (n, features).
-        want: what is wanted of the predictions. binary: "probabilities", "order", "balanced"; multiclass and multilabel:
-            "probabilities", "balanced"; regression and count: "mean", "median", "quantile=Q" with 0 < Q < 1, and of a
-            regression "robust"; ranking: "order", "differences", "ndcg", "first".
+        want: what is wanted of the predictions, a word of the task such as "order" or "quantile=0.9"; they are listed, with
+            what each means, in ``losskit.choosing.wants.WANTS`` and in the guide "Which loss?".
         num_classes: how many classes, labels or tokens there are, where no data show all of them.
         prove: train a small model with each candidate, cross-validated, and report the task's own metrics.
         seed: of what is drawn: rows of large tables, folds, starting weights.
@@ -82,7 +82,8 @@ def advise(
 ) -> tuple[Advice, Columns | None]:
     """The advice without a proof, and the data that a proof would train on, read once."""
     _check_task(data, task)
-    check_want(want, task)
+    if data is None or task is not None:  # else the words are those of what the data look like
+        check_want(want, task)
     num_classes = check_num_classes(num_classes, task)
     if data is None:
         given = {"target": target, "group": group, "inputs": inputs}
@@ -117,17 +118,20 @@ def _from_columns(columns: Columns, task: str | None, want: str | None, num_clas
     elif decision.task == "binary" and (num_classes or 0) > 2 and len(levels_of(columns.target)) <= 2:
         # there are more than those that came
         decision = replace(decision, task="multiclass")
-    facts = tuple(rows_facts(columns))
-    warnings = (*decision.warnings, *rows_warnings(columns, facts))
+    unused = telling(columns)
+    facts = (*rows_facts(columns), *inputs_facts(columns, decision.task, unused))
+    warnings = (*decision.warnings, *rows_warnings(columns, facts, unused))
     if decision.task is None:
-        return Advice(None, None, facts=facts, warnings=warnings, questions=decision.questions, refusal=decision.refusal)
+        check_want(want, None)
+        why, unread = decision.refusal, decision.unread
+        return Advice(None, None, facts=facts, warnings=warnings, questions=decision.questions, refusal=why, unread=unread)
     wanted = None if want is None else want_of(want, decision.task, told=task is not None)
     check_num_classes(num_classes, decision.task)
-    encoded = _target(columns, decision, num_classes)
+    encoded = None if decision.unread else _target(columns, decision, num_classes)
     seen = Seen(decision.task, columns, encoded, decision.shape, facts, warnings, decision.questions, decision.roles, wanted,
                 num_classes)  # fmt: skip
     if decision.refusal:
-        return seen.refused(decision.refusal)
+        return replace(seen.refused(decision.refusal), unread=decision.unread)
     if encoded is not None and not len(encoded.rows):
         return seen.refused("No row has a known target: there is nothing to learn.")
     return _advised(seen)
@@ -137,6 +141,8 @@ def _told(task: str, found: Decision, columns: Columns) -> Decision:
     """The user's word counts; what is left of the look of the data is where it found nothing to learn."""
     if task == found.task:
         return replace(found, questions=tuple(q for q in found.questions if all(a.given.get("task") != task for a in q.answers)))
+    if found.unread and task in ("regression", "count", "ranking"):
+        return Decision(task, refusal=found.refusal, unread=found.unread)
     if found.refusal and _empty(columns):
         return Decision(task, refusal=found.refusal)
     if task == "embedding" and columns.targets:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .columns import Columns
 
-__all__ = ["check_num_classes", "fitting", "with_classes"]
+__all__ = ["CELLS", "check_num_classes", "fitting", "with_classes"]
 
 TAKES = ("multiclass", "multilabel", "language")
 UNSEEN = "never seen"
@@ -51,7 +51,7 @@ def fitting(num_classes: int, seen: int, what: str, *, exact: bool = False) -> N
 def with_classes(values: Tensor, names: tuple[str, ...], num_classes: int, columns: Columns) -> tuple[Tensor, tuple[str, ...]]:
     """Targets and names with the classes, or labels, that no row has.
 
-    Raises:     ValueError where the rows show another number.
+    Raises:     ValueError where the rows show another number, or where there are more than can be counted.
     """
     if not names or len(names) == num_classes:
         return values, names

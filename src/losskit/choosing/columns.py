@@ -58,6 +58,16 @@ class Column:
         """The values that are there and finite, in the order of the rows."""
         return self.values[~self.missing]
 
+    @property
+    def unfit(self) -> str:
+        """Why no small model can take it as an input; empty where one can."""
+        if bool(self.missing.all()):
+            return "all of it is missing"
+        if self.kind in ("list", "other"):
+            return "lists of different lengths" if self.kind == "list" else "neither numbers nor words"
+        many = self.kind == "text" and len(self.levels) > CATEGORIES
+        return f"text with {len(self.levels):,} different values" if many else ""
+
     def take(self, rows: Tensor) -> Column:
         """The same column of some rows: indices, or a mask."""
         chosen = rows.nonzero()[:, 0] if rows.dtype == torch.bool else rows
@@ -111,12 +121,8 @@ class Columns:
         chosen: list[Column] = []
         left_out: dict[str, str] = {}
         for column in self.inputs:
-            if bool(column.missing.all()):
-                left_out[column.name] = "all of it is missing"
-            elif column.kind in ("list", "other"):
-                left_out[column.name] = "lists of different lengths" if column.kind == "list" else "neither numbers nor words"
-            elif column.kind == "text" and len(column.levels) > CATEGORIES:
-                left_out[column.name] = f"text with {len(column.levels):,} different values"
+            if why := column.unfit:
+                left_out[column.name] = why
             elif column.kind == "text":
                 chosen.append(column)
             else:

@@ -11,7 +11,7 @@ from .advice import Answer, Question
 from .columns import Column, Columns
 from .columns_cells import is_number
 from .kinds_numbers import decide_number
-from .kinds_pairs import decide_pairs
+from .kinds_pairs import LEAST, LONG, MANY, decide_pairs, letters
 from .kinds_said import Decision, all_rows
 from .profile_lists import lists_of
 from .targets import group_codes
@@ -21,7 +21,6 @@ __all__ = ["Decision", "decide"]
 # 1,5 and 1.234,50 and $ 12 and 7 %; not T2 (a class), 1.2.3 (a version) or 24.12.2021 (a day)
 SPELT = re.compile(r"[^\w\s]{0,3}\s?[+-]?(\d{1,3}([.,' ]\d{3})+|\d+)([.,]\d+)?\s?[%€$£]?")
 VECTOR = 16  # numbers a row from which a matrix alone may be embeddings
-MANY = 0.5  # more classes than half of the rows: names or texts
 ORDERED = (
     ("low", "medium", "high"), ("small", "medium", "large"), ("never", "rarely", "sometimes", "often", "always"),
     ("poor", "fair", "good", "excellent"), ("bad", "neutral", "good"), ("mild", "moderate", "severe"),
@@ -75,13 +74,12 @@ def _words(column: Column) -> Decision:
     if classes == 1:
         return Decision(None, refusal=f'"{column.name}" is {column.levels[0]!r} in {all_rows(known)}: there is nothing to learn.')
     if (odd := _misspelt(column)) is not None:
-        return Decision(None, refusal=odd)
-    length = sum(map(len, column.levels)) / len(column.levels)
+        return Decision(None, refusal=odd, unread=column.name)
     if classes == known or classes > MANY * known:
-        if known <= 10:
+        if known <= LEAST:
             few = f'"{column.name}" has {classes} values in {known} rows: too few to tell classes from names.'
             return Decision(None, refusal=few)
-        if length > 30 or sum(" " in level for level in column.levels) > 0.5 * len(column.levels):
+        if letters(column) > LONG or sum(" " in level for level in column.levels) > 0.5 * len(column.levels):
             return Decision("language", shape="text")
         return Decision(
             None,

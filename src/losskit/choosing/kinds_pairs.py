@@ -8,7 +8,11 @@ from .advice import Answer, Question
 from .columns import CATEGORIES, Column, Columns
 from .kinds_said import Decision
 
-__all__ = ["decide_pairs"]
+__all__ = ["LEAST", "LONG", "MANY", "decide_pairs", "letters", "text_of"]
+
+MANY = 0.5  # more different values than half of the rows: names or texts
+LONG = 30  # letters of a running text, on average
+LEAST = 10  # rows from which that can be told
 
 # names that say what a column is to the others
 ANCHORS = ("anchor", "query", "question", "image", "sentence1", "sentence_1", "text1", "premise", "left", "a", "x1", "input1")
@@ -63,13 +67,34 @@ def _with_target(columns: Columns, things: list[Column], anchor: Column | None, 
     return Decision("embedding", "labelled pairs" if yes_no else "graded pairs", roles)
 
 
+def text_of(columns: Columns) -> Column | None:
+    """The column that a language model learns: texts or lists of tokens, else rows of them; None if there is none."""
+    parts = [*columns.targets, *columns.inputs]
+    found = [column for column in parts if column.kind in ("list", "text")]
+    running = [column for column in found if _running(column)]
+    if running and not columns.targets and found[0].kind == "text":  # a table that names none has titles and sources, too
+        return max(running, key=letters)
+    return next(iter(found), next((column for column in parts if column.kind == "vector"), None))
+
+
+def letters(column: Column) -> float:
+    """How long the different words or texts of a column are, on average."""
+    return sum(map(len, column.levels)) / max(len(column.levels), 1)
+
+
+def _running(column: Column) -> bool:
+    """Long texts, mostly different: what a language model learns; not categories, names or ids."""
+    known = int((~column.missing).sum())
+    return column.kind == "text" and known > LEAST and len(column.levels) > MANY * known and letters(column) > LONG
+
+
 def _thing(column: Column) -> bool:
     """Whether a column holds things that a model turns into vectors: texts, vectors, tokens; not categories or numbers."""
     if column.kind in ("vector", "list"):
         return True
     if column.kind != "text":
         return False
-    many = len(column.levels) > CATEGORIES or len(column.levels) > 0.5 * len(column)
+    many = len(column.levels) > CATEGORIES or len(column.levels) > MANY * len(column)
     sentences = sum(" " in level for level in column.levels) > 0.5 * len(column.levels)
     return many or sentences
 
@@ -81,7 +106,9 @@ def _names(columns: list[Column]) -> str:
 def _which(columns: Columns) -> Question:
     names = [column.name for column in columns.inputs]
     listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return Question(
-        f"Which column shall be predicted: {listed}?",
-        (Answer("a column", "this one, for example", {"target": names[-1]}),),
-    )
+    texts = [column.name for column in columns.inputs if _running(column)]
+    others = [name for name in names if name not in texts]
+    answers = [Answer("a column", "this one, for example", {"target": (others or names)[-1]})]
+    if texts and (learned := text_of(columns)) is not None:
+        answers.append(Answer(f'the next token of "{learned.name}"', "a language model of its texts", {"task": "language"}))
+    return Question(f"Which column shall be predicted: {listed}?", tuple(answers))

@@ -25,3 +25,5 @@ class Decision:
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()
     refusal: str = ""
+    unread: str = ""
+    """The column whose numbers are written in a way that is not read."""

@@ -50,6 +50,8 @@ def headline(advice: Advice) -> str:
     """The answer in a few words."""
     if advice.first is not None:
         return f"{advice.task}: take {advice.first.loss}"
+    if advice.unread:
+        return visible(f'{f"{advice.task}: " if advice.task else ""}"{advice.unread}" cannot be read as numbers')
     return f"{advice.task or 'no task'}: no loss, for nothing can be learned" if advice.refusal else "the data do not decide"
 
 
@@ -73,6 +75,15 @@ def option(answer: Answer, *, shell: bool) -> str:
 
 
 def _lines(advice: Advice, width: int, shell: bool = False) -> Iterator[_Line]:
+    """One empty line between parts, whichever of them are there."""
+    before = ""
+    for line in _parts(advice, width, shell):
+        if line.text or before:
+            yield line
+        before = line.text
+
+
+def _parts(advice: Advice, width: int, shell: bool) -> Iterator[_Line]:
     yield _Line(headline(advice), "bold")
     if advice.refusal:
         yield from _wrapped("  ", advice.refusal, width)
@@ -84,9 +95,9 @@ def _lines(advice: Advice, width: int, shell: bool = False) -> Iterator[_Line]:
     yield from _words(advice, width, shell)
     if advice.facts:
         yield from (_Line(""), _Line("What the data look like", "bold"))
-        room = min(16, max(len(fact.name) for fact in advice.facts))
+        room = min(20, max(len(fact.name) for fact in advice.facts))
         for fact in advice.facts:
-            yield from _wrapped(f"  {visible(fact.name):<{room}}  ", fact.says, width, "dim")
+            yield from _wrapped(f"  {visible(fact.name):<{room}}  ", fact.says, width, "dim", hang=width // 2)
     for head, some in (("Alternatives", advice.alternatives), ("Avoid", advice.avoid)):
         if some:
             yield from (_Line(""), _Line(head, "bold"))
@@ -144,7 +155,7 @@ def _proof(proof: Proof, first: str, avoid: Sequence[str], width: int) -> Iterat
         if not rows:
             continue
         yield _Line("")
-        yield from _wrapped(f"  {metric}  ", says + (" (decides)" if i == 0 else ""), width, "bold")
+        yield from _wrapped(f"  {metric}  ", says + (" (decides)" if i == 0 else ""), width, "bold", hang=width // 2)
         yield from _table(rows, [one for one in proof.comparisons if one.metric == metric], first, avoid, width)
     yield _Line("")
     if proof.inputs:

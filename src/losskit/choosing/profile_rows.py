@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,11 +11,12 @@ from torch import Tensor
 from .advice import Fact
 from .columns import Column, Columns
 
-__all__ = ["answers_itself", "is_running_number", "rows_facts", "rows_warnings"]
+__all__ = ["answers_itself", "is_running_number", "rows_facts", "rows_warnings", "telling"]
 
 SAME = 1e-9  # a correlation this near to 1 is the same column in another unit
 OFTEN = 0.05  # a share of duplicates that a test set would notice
 ROOM = 10  # so many different rows for each one that is there: hardly two agree by chance
+TELLS, COUNTS = "tells the target exactly", "counts the rows"
 MANY = 0.25  # a column with more different values than this share of the rows tells most of them apart
 
 
@@ -36,20 +37,29 @@ def rows_facts(columns: Columns) -> list[Fact]:
     return facts
 
 
-def rows_warnings(columns: Columns, facts: Sequence[Fact]) -> list[str]:
-    """What is wrong with rows or inputs, whatever the loss."""
+def rows_warnings(columns: Columns, facts: Sequence[Fact], unused: Mapping[str, str]) -> list[str]:
+    """What is wrong with rows or inputs, whatever the loss; ``unused`` are the inputs that ``telling`` finds."""
     found: list[str] = []
-    for column in columns.inputs if columns.targets else ():
-        if any(answers_itself(column, target) for target in columns.targets):
-            found.append(f'Input "{column.name}" is the target itself, or tells it exactly: leave it out of the inputs.')
-        elif is_running_number(column):
-            found.append(f'Input "{column.name}" counts the rows, like an id: leave it out of the inputs.')
+    said = {TELLS: "is the target itself, or tells it exactly", COUNTS: "counts the rows, like an id"}
+    for name, why in unused.items():
+        found.append(f'Input "{name}" {said[why]}: it is left out.')
     repeated = round(columns.rows * next((float(f.value) for f in facts if f.name == "duplicates"), 0.0))
     if repeated > OFTEN * columns.rows and _surprising(columns, repeated):
         found.append(f"{repeated:,} of {columns.rows:,} rows repeat an earlier one: a random test set shares rows with training.")
     missing = max((float(c.missing.double().mean()) for c in columns.targets), default=0.0)
     if 0.005 <= missing < 1:
         found.append(f"{missing:.0%} of the targets are missing: these rows are left out.")
+    return found
+
+
+def telling(columns: Columns) -> dict[str, str]:
+    """Inputs that would decide everything by themselves, and what each does."""
+    found: dict[str, str] = {}
+    for column in columns.inputs if columns.targets else ():
+        if any(answers_itself(column, target) for target in columns.targets):
+            found[column.name] = TELLS
+        elif is_running_number(column):
+            found[column.name] = COUNTS
     return found
 
 

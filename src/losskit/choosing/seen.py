@@ -12,7 +12,7 @@ from .columns import Columns
 from .targets import Target
 from .wants import Want
 
-__all__ = ["Choice", "Seen", "again", "only_probabilities"]
+__all__ = ["Choice", "Seen", "again", "only_probabilities", "probable"]
 
 
 class Choice(NamedTuple):
@@ -28,10 +28,16 @@ def again(one: Candidate, why: str) -> Candidate:
     return replace(one, reason=f"{why} {use_when(one.loss)}", warning="")
 
 
+def probable(choice: Choice, *kept: str) -> Choice:
+    """The choice where probabilities are wanted: what is first has them; of the alternatives those that are ``kept``."""
+    first = replace(choice.first, reason=f"Probabilities are wanted. {choice.first.reason}")
+    return choice._replace(first=first, alternatives=[one for one in choice.alternatives if one.loss in kept])
+
+
 def only_probabilities(want: Want | None) -> None:
     """Refuse another want where targets are shares themselves.
 
-    Raises:     ValueError
+    Raises:     ValueError that says so.
     """
     if want is not None and want.word != "probabilities":
         raise ValueError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..evaluate.text.readers import DataError
-from .class_count import with_classes
+from .class_count import CELLS, with_classes
 from .columns import Column, Columns
 
 __all__ = ["Target", "encode", "group_codes", "levels_of"]
@@ -136,7 +136,7 @@ def _multilabel(columns: Columns, rows: Tensor, task: str) -> tuple[Tensor, tupl
         return _wide(columns, rows)
     names = sorted({str(tag) for i in rows.tolist() for tag in column.lists[i]})
     place = {name: i for i, name in enumerate(names)}
-    if len(rows) * len(names) > 2**28:
+    if len(rows) * len(names) > CELLS:
         raise DataError(f'column "{column.name}" has {len(names)} labels in {len(rows)} rows: too many for a table of 0 and 1')
     values = torch.zeros(len(rows), len(names), dtype=torch.float64)
     for at, i in enumerate(rows.tolist()):

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 __all__ = ["WANTS", "Want", "check_want", "listed", "want_of"]
 
-QUANTILE = "quantile"
+QUANTILE, BOUND = "quantile", "quantile=Q"  # the word, and as the table has it
 WANTS: Mapping[str, Mapping[str, str]] = {
     "binary": {
         "probabilities": "shares that come true as often as they say; a threshold comes from the costs",
@@ -28,13 +28,13 @@ WANTS: Mapping[str, Mapping[str, str]] = {
     "regression": {
         "mean": "sums come out right; large errors count most (RMSE)",
         "median": "the typical value: half of the targets lie below (MAE)",
-        "quantile=Q": "a bound, 0 < Q < 1: with quantile=0.9 one target in ten lies above (pinball loss)",
+        BOUND: "a bound, 0 < Q < 1: with quantile=0.9 one target in ten lies above (pinball loss)",
         "robust": "the mean of the good ones, where some targets are far off (Huber)",
     },
     "count": {
         "mean": "sums come out right (deviance)",
         "median": "the typical count: half of the targets lie below (MAE)",
-        "quantile=Q": "a bound, 0 < Q < 1: with quantile=0.9 one count in ten lies above (pinball loss)",
+        BOUND: "a bound, 0 < Q < 1: with quantile=0.9 one count in ten lies above (pinball loss)",
     },
     "ranking": {
         "order": "every pair of a list in order",
@@ -48,7 +48,7 @@ _MEANT = {
     "probability": "probabilities", "calibration": "probabilities", "calibrated": "probabilities", "log loss": "probabilities",
     "accuracy": "probabilities", "auc": "order", "roc auc": "order", "pr auc": "order", "average precision": "order",
     "recall": "balanced", "balanced accuracy": "balanced", "f1": "balanced", "macro f1": "balanced", "mse": "mean",
-    "rmse": "mean", "average": "mean", "mae": "median", "typical": "median", "bound": "quantile=Q", "pinball": "quantile=Q",
+    "rmse": "mean", "average": "mean", "mae": "median", "typical": "median", "bound": BOUND, "pinball": BOUND,
     "huber": "robust", "outliers": "robust", "mrr": "first", "ndcg@10": "ndcg", "difference": "differences",
 }  # fmt: skip
 _LEVEL = re.compile(r"[pq]?[.\d]+%?")  # a quantile as people write it: 0.9, p90, 90%
@@ -94,14 +94,15 @@ def want_of(want: str, task: str, *, told: bool = True) -> Want:
     words = WANTS[task]
     if found := _found(want, words):
         return found
-    if want.lower().partition("=")[0].strip() == QUANTILE and "quantile=Q" in words:
+    if want.lower().partition("=")[0].strip() == QUANTILE and BOUND in words:
         raise ValueError(f'"want" is {want!r}, expected quantile=Q with 0 < Q < 1, as quantile=0.9')
     others = [name for name, table in WANTS.items() if _found(want, table)]
     if others:
         look = f"the task is {task}" if told else f"the data look like {task}"
         remedy = "" if told else f", or name the task, as {others[0]}"
         raise ValueError(f'"want" is {want!r}, a word of {" and ".join(others)}, and {look}: one of {listed(task)}{remedy}')
-    raise ValueError(f'"want" is {want!r}, expected one of {listed(task)} for {task}{_near(want, tuple(words))}')
+    of = f"for {task}" if told else f"of {task}, which the data look like"
+    raise ValueError(f'"want" is {want!r}, expected one of {listed(task)} {of}{_near(want, tuple(words))}')
 
 
 def _found(want: object, words: Mapping[str, str]) -> Want | None:
@@ -114,7 +115,7 @@ def _found(want: object, words: Mapping[str, str]) -> Want | None:
         q = float(level)
     except ValueError:
         return None
-    return Want(QUANTILE, q) if "quantile=Q" in words and 0 < q < 1 else None
+    return Want(QUANTILE, q) if BOUND in words and 0 < q < 1 else None
 
 
 def _all() -> tuple[str, ...]:
@@ -123,7 +124,7 @@ def _all() -> tuple[str, ...]:
 
 def _near(want: str, words: tuple[str, ...]) -> str:
     said = " ".join(re.split(r"[\s_-]+", want.strip().lower()))
-    if _LEVEL.fullmatch(said) and "quantile=Q" in words:
+    if _LEVEL.fullmatch(said) and BOUND in words:
         return ": did you mean quantile=Q, as quantile=0.9?"
     called = {name: word for name, word in _MEANT.items() if word in words} | {word: word for word in words}
     near = get_close_matches(said, called, 1)

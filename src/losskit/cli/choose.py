@@ -54,7 +54,7 @@ def add(verbs: Any) -> None:
     choose.add_argument("--inputs", metavar="COLS", help="the columns that are learned from, with commas between them")
     choose.add_argument("--want", metavar="WORD", help="what is wanted of the predictions: a word of the task, listed below")
     what = "how many classes, labels or tokens there are, where no data show all of them"
-    choose.add_argument("--num-classes", type=int, metavar="N", help=what)
+    choose.add_argument("--num-classes", metavar="N", help=what)
     choose.add_argument(
         "--code", type=Path, metavar="FILE", help="write a script that trains with the first choice, to be edited"
     )
@@ -77,7 +77,7 @@ def _choose(arguments: argparse.Namespace) -> int:
         "task": arguments.task,
         "inputs": _columns(arguments.inputs, always=True),
         "want": arguments.want,
-        "num_classes": arguments.num_classes,
+        "num_classes": _number(arguments.num_classes),
     }
     try:
         advice, columns = advise(arguments.data, **given)
@@ -88,16 +88,16 @@ def _choose(arguments: argparse.Namespace) -> int:
         print(f"losskit: {problem}", file=sys.stderr)
         return 3
     refused: list[str] = []  # the advice is good without its script and its proof
-    if advice.first is not None and arguments.code is not None:
-        try:
-            _script(advice, columns, arguments)
-        except (ValueError, OSError) as why:
-            refused.append(f"no script: {why}")
     if advice.first is not None and arguments.prove:
         try:
             advice = replace(advice, proof=_proof(advice, columns, arguments.seed))
         except ValueError as why:
             refused.append(f"no proof: {why}")
+    if advice.first is not None and arguments.code is not None:
+        try:
+            _script(advice, columns, arguments)
+        except (ValueError, OSError) as why:
+            refused.append(f"no script: {why}")
     _told(advice, arguments)
     for line in refused:
         print(f"losskit: {line}", file=sys.stderr)
@@ -140,6 +140,14 @@ def _cards() -> None:
     import losskit
 
     assert losskit.CATALOGUE
+
+
+def _number(typed: str | None) -> int | None:
+    """A number of classes; the parser's own complaint would be a page of usage."""
+    try:
+        return None if typed is None else int(typed)
+    except ValueError:
+        raise ValueError(f'"--num-classes" is {typed!r}, expected a whole number of at least 2') from None
 
 
 def _columns(named: str | None, *, always: bool = False) -> str | list[str] | None:

@@ -16,10 +16,10 @@ from ...core.card import CATALOGUE
 from ...core.domain import Logits
 from ...losses import lambda_weights
 from ..advice import Candidate
+from ..candidates import PAIRED
 
 __all__ = ["Guess", "Head", "Scale", "classes_head", "labels_head", "number_head", "options", "scores_head"]
 
-PAIRED = "auc_"  # they compare rows: their scores have no threshold and no probability
 LINKED = ("poisson_deviance_loss", "gamma_deviance_loss", "tweedie_deviance_loss", "negative_binomial_nll_loss")
 
 

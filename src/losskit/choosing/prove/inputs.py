@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..columns import Columns
-from ..profile_rows import answers_itself, is_running_number
+from ..inputs_said import inputs_said
+from ..profile_rows import telling
 from ..targets import encode
 from .problem import Problem
 
@@ -53,12 +53,7 @@ def problem_of(columns: Columns, task: str, num_classes: int | None = None, want
 
 def _honest(columns: Columns) -> tuple[Columns, dict[str, str]]:
     """The columns without inputs that would decide the proof by themselves, and why each of those is away."""
-    unused: dict[str, str] = {}
-    for column in columns.inputs:
-        if any(answers_itself(column, target) for target in columns.targets):
-            unused[column.name] = "tells the target exactly"
-        elif is_running_number(column):
-            unused[column.name] = "counts the rows"
+    unused = telling(columns)
     return replace(columns, inputs=tuple(c for c in columns.inputs if c.name not in unused)), unused
 
 
@@ -84,24 +79,7 @@ def _inputs(columns: Columns, rows: Tensor, unused: Mapping[str, str]) -> tuple[
         raise ValueError("a proof trains a small model, and no input varies: there is nothing to learn from")
     blanks = ["blanks filled with the median and flagged"] if bool(inputs.isnan().any()) else []
     blanks += ["a blank word all zeros"] if bool((features.categories < 0).any()) else []
-    return inputs, _told(columns, left_out, blanks)
-
-
-def _told(columns: Columns, left_out: Mapping[str, str], blanks: list[str]) -> str:
-    """What a model is shown of the columns, in which form, and what it is not shown."""
-    count = Counter(column.kind for column in columns.inputs if column.name not in left_out)
-    wide = sum(column.values.shape[1] for column in columns.inputs if column.kind == "vector" and column.name not in left_out)
-    every = (
-        (count["number"] + wide, "number", ""),
-        (count["bool"], "yes or no", " (1 or 0)"),
-        (count["date"], "date", " (seconds)"),
-        (count["text"], "word", " (one-hot)"),
-    )
-    parts = [f"{n} {name}{'s' * (n > 1 and name != 'yes or no')}{form}" for n, name, form in every if n]
-    parts += blanks
-    if left_out:
-        parts.append("left out: " + ", ".join(f"{name} ({why})" for name, why in left_out.items()))
-    return ", ".join(parts)
+    return inputs, inputs_said(columns, left_out, blanks)
 
 
 def _sized(numbers: Tensor) -> Tensor:

@@ -23,3 +23,5 @@ class Metric:
     """(guess, target) -> the figure; None where it cannot be given"""
     quantile: float | None = None
     """Which quantile is its best constant; None for the mean."""
+    want: str = ""
+    """The want that it decides; empty for none."""

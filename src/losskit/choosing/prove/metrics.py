@@ -16,7 +16,7 @@ from ...evaluate.retrieving.run import retrieval
 from ..advice import Candidate
 from .heads import Guess
 from .metric import Metric
-from .metrics_wanted import deciding, wanted_metrics
+from .metrics_wanted import wanted_metrics
 from .problem import Problem
 
 __all__ = ["judged", "metrics", "primary"]
@@ -51,8 +51,8 @@ def primary(problem: Problem, first: Candidate, want: str = "") -> str:
         if first.loss in _ROBUST:
             return "median AE" if _unsettled(problem.target) else "MAE"
         return "deviance" if first.loss in _DEVIANCES else "RMSE"
-    if decides := deciding(problem.task, want):
-        return decides
+    if decides := [one.name for one in metrics(problem, first, want) if want and one.want == want]:
+        return decides[0]
     named = {"count": "deviance", "ranking": "NDCG@10", "embedding": "recall@1"}
     return named.get(problem.task, "log loss")
 
@@ -95,8 +95,15 @@ def _binary() -> tuple[Metric, ...]:
             "the share of pairs of a positive and a negative in order; higher is better",
             True,
             lambda g, y: float(auc(g.score.double(), hard(y))),
+            want="order",
         ),
-        Metric("balanced accuracy", "the mean recall of the classes at a threshold of 0.5; higher is better", True, balance),
+        Metric(
+            "balanced accuracy",
+            "the mean recall of the classes at a threshold of 0.5; higher is better",
+            True,
+            balance,
+            want="balanced",
+        ),
     )
 
 
@@ -124,6 +131,7 @@ def _multiclass() -> tuple[Metric, ...]:
             "the mean recall of the classes; higher is better",
             True,
             lambda g, y: _recall(g.score.argmax(1), hard(y)),
+            want="balanced",
         ),
     )
 
@@ -153,7 +161,13 @@ def _multilabel() -> tuple[Metric, ...]:
     return (
         Metric("log loss", "of each label, the mean over labels; lower is better", False, logs),
         Metric("mean average precision", "how pure the top of each label's list is; higher is better", True, precise),
-        Metric("balanced accuracy", "the mean recall of yes and no at a threshold of 0.5; higher is better", True, balance),
+        Metric(
+            "balanced accuracy",
+            "the mean recall of yes and no at a threshold of 0.5; higher is better",
+            True,
+            balance,
+            want="balanced",
+        ),
     )
 
 
@@ -168,7 +182,14 @@ def _regression() -> tuple[Metric, ...]:
             False,
             lambda g, y: float(error(g, y).square().mean().sqrt()),
         ),
-        Metric("MAE", "the mean absolute error; lower is better", False, lambda g, y: float(error(g, y).abs().mean()), 0.5),
+        Metric(
+            "MAE",
+            "the mean absolute error; lower is better",
+            False,
+            lambda g, y: float(error(g, y).abs().mean()),
+            0.5,
+            want="median",
+        ),
         Metric(
             "median AE",
             "half of the errors are below it; lower is better",
@@ -223,6 +244,7 @@ def _ranking() -> tuple[Metric, ...]:
             "one over the place of the first relevant item; higher is better",
             True,
             lambda g, y: float(mrr(g.score.double(), y[..., 0].double(), mask=masked(y))),
+            want="first",
         ),
     )
 

@@ -8,52 +8,33 @@ from ...evaluate.ranked.pairs_in_order import concordance
 from .heads import Guess
 from .metric import Metric
 
-__all__ = ["deciding", "wanted_metrics"]
-
-_DECIDES = {
-    ("binary", "order"): "AUC",
-    ("binary", "balanced"): "balanced accuracy",
-    ("multiclass", "balanced"): "balanced accuracy",
-    ("multilabel", "balanced"): "balanced accuracy",
-    ("count", "median"): "MAE",
-    ("ranking", "order"): "pairs in order",
-    ("ranking", "differences"): "RMSE of differences",
-    ("ranking", "first"): "MRR",
-}
-
-
-def deciding(task: str, want: str) -> str:
-    """The name of the figure that a want is judged by; empty where the task's own decides."""
-    return _pinball(_level(want)).name if want.startswith("quantile=") else _DECIDES.get((task, want), "")
+__all__ = ["wanted_metrics"]
 
 
 def wanted_metrics(task: str, want: str) -> tuple[Metric, ...]:
     """Those that a task without this want does not have."""
     if want.startswith("quantile="):
-        return (_pinball(_level(want)),)
+        return (_pinball(want),)
     if task != "ranking":
         return ()
-    said = "the share of pairs of a list that are in order; higher is better"
-    made = {
-        "order": Metric("pairs in order", said, True, _in_order),
-        "differences": Metric(
-            "RMSE of differences", "scores and values less the mean of their list; lower is better", False, _apart
-        ),
-    }
-    return (made[want],) if want in made else ()
+    order = "the share of pairs of a list that are in order; higher is better"
+    apart = "scores and values less the mean of their list; lower is better"
+    made = (
+        Metric("pairs in order", order, True, _in_order, want="order"),
+        Metric("RMSE of differences", apart, False, _apart, want="differences"),
+    )
+    return tuple(one for one in made if one.want == want)
 
 
-def _level(want: str) -> float:
-    return float(want.partition("=")[2])
+def _pinball(want: str) -> Metric:
+    level = float(want.partition("=")[2])
 
-
-def _pinball(level: float) -> Metric:
     def of(guess: Guess, y: Tensor) -> float:
         short = y.double() - guess.score.double()
         return float((level * short).maximum((level - 1) * short).mean())
 
     said = f"a unit too low costs {level:g}, a unit too high {1 - level:.4g}; lower is better"
-    return Metric(f"pinball loss at {level:g}", said, False, of, level)
+    return Metric(f"pinball loss at {level:g}", said, False, of, level, want)
 
 
 def _in_order(guess: Guess, y: Tensor) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .names import commented
 from .plan import Plan
 
-__all__ = ["inputs"]
+__all__ = ["about", "inputs"]
 
 _WIDE = '''def wide_of(table{levels}):
     """The inputs as numbers, a row for each row of the table, NaN where one is missing."""
@@ -45,11 +46,19 @@ def inputs(plan: Plan) -> list[str]:
 
 def _parts(plan: Plan) -> list[str]:
     """The lines that gather the columns, the matrices of each kind side by side."""
-    of = "torch.tensor([[{made}(cell) for cell in table[name]] for name in {names}], dtype=torch.float64).T"
-    made = [of.format(made="number", names="NUMBERS")] if plan.numbers else []
-    made += [of.format(made="seconds", names="DATES")] if plan.dates else []
+    numbers = "[[number(c, name, i) for i, c in enumerate(table[name], 1)] for name in NUMBERS]"
+    made = [f"torch.tensor({numbers}, dtype=torch.float64).T"] if plan.numbers else []
+    dates = "[[seconds(cell) for cell in table[name]] for name in DATES]"
+    made += [f"torch.tensor({dates}, dtype=torch.float64).T"] if plan.dates else []
     lines = [f"parts = [{', '.join(made[:1])}]", *(f"parts.append({one})" for one in made[1:])]
     lines += ["parts += [vectors(table[name]) for name in VECTORS]"] if plan.vectors else []
     if len(lines) == 2 and plan.vectors and not made:
         lines = ["parts = [vectors(table[name]) for name in VECTORS]"]
     return lines + ([_LEVELS] if plan.words else [])
+
+
+def about(plan: Plan) -> list[str]:
+    """A comment that says which inputs are not used, and why."""
+    if not plan.left_out:
+        return []
+    return commented("left out: " + ", ".join(f"{name!r} ({why})" for name, why in plan.left_out.items()))

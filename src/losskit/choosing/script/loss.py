@@ -11,7 +11,7 @@ from .plan import Plan
 __all__ = ["Code", "code_of", "expected", "loss_of"]
 
 WHOLE = "# of all of the training data"
-LINKED = "log_mean"
+LOG_MEAN = "log_mean"  # the name of an output that is the logarithm of a mean
 GIVEN = {
     "binary": {"logits", "target"},
     "multiclass": {"logits", "target"},
@@ -90,7 +90,7 @@ def _unpacked(plan: Plan, code: Code) -> list[str]:
         return ["input, relevance, ids = batch", "scores = model(input)[:, 0]"]
     if plan.task == "embedding":
         return ["input, labels = batch", "embedding = model(input)"]
-    name = LINKED if LINKED in code.names else "prediction" if "prediction" in code.names else "logits"
+    name = LOG_MEAN if LOG_MEAN in code.names else "prediction" if "prediction" in code.names else "logits"
     one = "[:, 0]" if plan.outputs == 1 and (plan.task != "multilabel") else ""
     double = ".double()" if code.constants else ""
     return ["input, target = batch", f"{name} = model(input){one}{double}"]
@@ -99,17 +99,25 @@ def _unpacked(plan: Plan, code: Code) -> list[str]:
 def _levels(plan: Plan) -> list[str]:
     """The numbers to expect, and what to know of the loss."""
     first = plan.first
-    known = {"at the start": first.start, "of the best answer without inputs": first.constant, "at best": first.best}
+    if plan.task == "language":  # the vocabulary of the script is its own
+        return commented("expect the logarithm of the vocabulary at the start") + (
+            commented(first.warning) if first.warning else []
+        )
+    known = {"at the start": first.start, "of the best answer without inputs, on all rows": first.constant, "at best": first.best}
     said = [f"{value:.4g} {where}" for where, value in known.items() if value is not None]
     lines = commented(f"expect {', '.join(said)}") if said else []
     return lines + (commented(first.warning) if first.warning else [])
 
 
-def expected(plan: Plan) -> str:
+def expected(plan: Plan, *, without: bool) -> str:
     """What is printed beside the loss at the start: what fresh weights cost, or the constant that they begin at."""
+    if plan.task == "language":
+        return ", expected ln {model.head.out_features} = {math.log(model.head.out_features):.4g}"
     if plan.first.start is not None and plan.task != "embedding":  # vectors that are projected know something already
-        return f", expected {plan.first.start:.4g}"
-    # models of numbers begin at the median or the mean, which is no answer to a quantile
-    if plan.first.constant is not None and plan.task in ("regression", "count") and "quantile" not in plan.first.loss:
-        return f", expected about {plan.first.constant:.4g}, as without inputs"
+        plain = plan.first.loss in ("cross_entropy", "binary_cross_entropy_with_logits") and not plan.first.options
+        return (
+            f", expected {'' if plain else 'about '}{plan.first.start:.4g}"  # shares of the rows held out are a little different
+        )
+    if without and plan.task in ("regression", "count"):
+        return ", expected about {without:.4g}, as without inputs"
     return ""

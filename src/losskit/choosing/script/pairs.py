@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from . import reading, training
+from .figures import judging
 from .loss import Code, code_of, loss_of
-from .names import assigned, commented
+from .names import assigned, commented, literal
 from .plan import Plan
 from .rows import header, usage
 
@@ -16,7 +17,7 @@ _BUILD = '''def build(widths):
     return nn.ModuleList(towers[width] for width in widths)'''
 _TARGET = '''def target_of(table):
     """How the parts of a row belong together; NaN where it is not known."""
-    return torch.tensor([number(cell) for cell in table[TARGET]])'''
+    return torch.tensor([number(c, TARGET, i) for i, c in enumerate(table[TARGET], 1)])'''
 _FORWARD = '''def project(model, parts):
     """Each part by its own projection."""
     return [tower(part) for tower, part in zip(model, parts, strict=True)]'''
@@ -24,8 +25,8 @@ _ANSWER = '''@torch.no_grad()
 def answer(model, parts):
     """Vectors of length one for each part: compare them by their products."""
     return [nn.functional.normalize(part, dim=-1) for part in project(model, parts)]'''
-_MAIN = '''def main():
-    """Read, split, train, judge, save."""
+_START = '''def start():
+    """Read, split, and what training begins with."""
     torch.manual_seed(SEED)
     table = read()
     parts = [vectors(table[name]).float() for name in PARTS]
@@ -43,25 +44,22 @@ _MAIN = '''def main():
     def batches():
         return (batch(rows) for rows in train[torch.randperm(len(train))].split(BATCH))
 
-    {check}
-    fit(model, optimizer, batches, batch(held))
-    judge(model, batch(held))
-    torch.save({{"model": model.state_dict(), "widths": [part.shape[1] for part in parts]}}, SAVED)'''
+    made = {{"model": model, "batch": next(iter(batches())), "step": loss_of, "optimizer": optimizer}}
+    return made, batches, batch(held), [part.shape[1] for part in parts]'''
+_MAIN = f'''def main():
+    """Train, judge, save."""
+    made, batches, held, widths = start()
+    model, optimizer = made["model"], made["optimizer"]
+    {training.CHECK}
+    fit(model, optimizer, batches, held)
+    judge(model, held)
+    torch.save({{"model": model.state_dict(), "widths": widths}}, SAVED)'''
 _PREDICT = '''def predict(table, file=SAVED):
     """The vectors of each part for the rows of a table, such as read("another file") gives."""
     saved = torch.load(file)
     model = build(saved["widths"])
     model.load_state_dict(saved["model"])
     return answer(model.eval(), [vectors(table[name]).float() for name in PARTS])'''
-_JUDGE = '''@torch.no_grad()
-def judge(model, held):
-    """Figures of the rows held out, beside those of an answer that ignores the inputs."""
-    {unpacked}
-    figures = [
-{figures}
-    ]
-    for name, ours, flat in figures:
-        print(f"{{name:<22}} {{float(ours):10.4g}}   without inputs {{float(flat):10.4g}}")'''
 _FOUND = [
     "query, key = answer(model, held)",
     "ids = torch.unique(held[1], dim=0, return_inverse=True)[1]  # keys that are the same are right for the same queries",
@@ -88,23 +86,20 @@ def script(plan: Plan, name: str) -> str:
         _loss(plan, code),
         _ANSWER,
         _judge(plan, code),
-        training.fit(plan, code),
-        _main(code),
+        training.fit(plan, code, without=False),
+        _start(code),
+        training.MAKE,
+        _MAIN,
         _PREDICT,
     ]
-    parts = _parts(plan)
-    settings = [f"PARTS = [{', '.join(assigned('', plan.roles[part])[3:] for part in parts)}]  # {', '.join(parts)}"]
+    settings = [f"PARTS = [{', '.join(map(literal, plan.roles.values()))}]  # {', '.join(plan.roles)}"]
     settings += [assigned("TARGET", plan.targets[0].name), reading.missing()] if scored else []
     settings += ["SEED, EPOCHS, PATIENCE, RATE = 0, 100, 10, 3e-3", "BATCH = 128"]
     return header(plan, name, ["copy", "math"], settings) + "\n\n\n".join(pieces) + "\n\n\n" + usage(name)
 
 
-def _parts(plan: Plan) -> list[str]:
-    return list(plan.roles)
-
-
 def _loss(plan: Plan, code: Code) -> str:
-    parts, scored = ", ".join(_parts(plan)), "target" in code.names
+    parts, scored = ", ".join(plan.roles), "target" in code.names
     lines = ["*parts, target = batch"] if scored else []
     lines += [f"{parts} = project(model, {'parts' if scored else 'batch'})"]
     if "key_ids" in code.names:
@@ -122,15 +117,14 @@ def _judge(plan: Plan, code: Code) -> str:
         lines, figures = _SCORED, ['("Kendall tau", losskit.evaluate.kendall_tau(cosine, target), 0.0)']
     else:
         lines, figures = _SCORED, ['("AUC", losskit.evaluate.auc(cosine, (target > 0).float()), 0.5)']
-    return _JUDGE.format(unpacked="\n    ".join(lines), figures="\n".join(f"        {one}," for one in figures))
+    return judging("model, held", "an answer", lines, figures)
 
 
-def _main(code: Code) -> str:
+def _start(code: Code) -> str:
     scored = "target" in code.names
     given = {
-        "check": training.CHECK.format(loss="loss_of"),
         "target": "target = target_of(table)" if scored else commented("a fifth of the rows is held out")[0],
         "known": " & target.isfinite()" if scored else "",
         "more": " + [target[rows]]" if scored else "",
     }
-    return _MAIN.format(**given)
+    return _START.format(**given)

@@ -12,8 +12,8 @@ import torch
 
 from ..advice import Advice, Candidate
 from ..columns import Column, Columns
-from ..kinds_pairs import decide_pairs
-from ..profile_rows import answers_itself, is_running_number
+from ..kinds_pairs import decide_pairs, text_of
+from ..profile_rows import telling
 from ..targets import encode
 
 __all__ = ["Plan", "plan_of"]
@@ -46,6 +46,8 @@ class Plan:
     group: str | None = None
     roles: dict[str, str] = field(default_factory=dict[str, str])
     """Of pairs and triplets: which column is the query, the key, ..."""
+    written: str = ""
+    """``data`` as code"""
     text: Column | None = None
     """Of language: the column of texts or tokens."""
 
@@ -140,13 +142,9 @@ def _rows(base: Plan, columns: Columns) -> Plan:
 
 def _left_out(columns: Columns) -> dict[str, str]:
     """Inputs that no small model can take, or that would decide everything by themselves; and constants."""
-    found = dict(columns.features().left_out)
+    found = {**columns.features().left_out, **telling(columns)}
     for column in columns.inputs:
-        if any(answers_itself(column, target) for target in columns.targets):
-            found[column.name] = "tells the target exactly"
-        elif is_running_number(column):
-            found[column.name] = "counts the rows"
-        elif column.name not in found and not bool(column.missing.any()) and _constant(column):
+        if column.name not in found and not bool(column.missing.any()) and _constant(column):
             found[column.name] = "is the same in all rows"
     return found
 
@@ -182,8 +180,7 @@ def _things(column: Column) -> str:
 
 def _language(base: Plan, columns: Columns) -> Plan:
     """The column that the advice is about."""
-    parts = [*columns.targets, *columns.inputs]
-    found = next((c for c in parts if c.kind in ("list", "text")), None) or next((c for c in parts if c.kind == "vector"), None)
+    found = text_of(columns)
     if found is None:
         raise ValueError("no column holds text or lists of tokens: name it with --target")
     return replace(base, text=found)

@@ -39,10 +39,13 @@ _WORD = '''def word(cell):
     """A cell as text; None where nothing is written."""
     text = str(cell).strip()
     return None if text in MISSING else text'''
-_NUMBER = '''def number(cell):
+_NUMBER = '''def number(cell, name="", row=0):
     """A cell as a number: true is 1, what is missing or infinite is NaN."""
     text = word(cell) or "nan"
-    value = float({"true": 1, "false": 0}.get(text.lower(), text))
+    try:
+        value = float({"true": 1, "false": 0}.get(text.lower(), text))
+    except ValueError:
+        raise ValueError(f"column {name!r}, row {row}: {cell!r} is no number") from None
     return value if math.isfinite(value) else math.nan'''
 _NUMBER_ALONE = _NUMBER.replace('word(cell) or "nan"', "str(cell).strip()").replace(
     "float(", "math.nan if text in MISSING else float("

@@ -6,11 +6,14 @@ import keyword
 from pathlib import Path
 
 from . import figures, inputs, reading, target, training
+from .flat import flat
 from .loss import code_of, loss_of
-from .names import assigned, commented, listed, literal
+from .names import commented, listed, literal
 from .plan import Plan
 
 __all__ = ["header", "script", "usage"]
+
+FROM = {"functools": "from functools import partial", "datetime": "from datetime import datetime, timedelta, timezone"}
 
 
 def script(plan: Plan, name: str) -> str:
@@ -28,8 +31,8 @@ def script(plan: Plan, name: str) -> str:
         *([training.of_all(code)] if code.whole else []),
         loss_of(plan, code),
         figures.judge(plan, code),
-        training.fit(plan, code),
-        training.main(plan, code),
+        training.fit(plan, code, without=flat(plan, code) is not None),
+        *training.main(plan, code),
         training.predict(*figures.answer(plan, code)),
     ]
     size = ["LISTS = 32  # of a batch"] if plan.task == "ranking" else ["BATCH = 128"]
@@ -42,10 +45,7 @@ def script(plan: Plan, name: str) -> str:
 
 def _columns(plan: Plan) -> list[str]:
     named = {"NUMBERS": plan.numbers, "DATES": plan.dates, "VECTORS": plan.vectors, "WORDS": plan.words}
-    return [f"{name} = {listed(values)}" for name, values in named.items() if values] + target.about(plan)
-
-
-FROM = {"functools": "from functools import partial", "datetime": "from datetime import datetime, timedelta, timezone"}
+    return [f"{name} = {listed(values)}" for name, values in named.items() if values] + inputs.about(plan)
 
 
 def header(plan: Plan, name: str, own: list[str], settings: list[str]) -> str:
@@ -64,7 +64,7 @@ def header(plan: Plan, name: str, own: list[str], settings: list[str]) -> str:
     ]
     lines += ["import torch", "from torch import nn", ""]
     stem = Path(name).stem + ".pt"
-    lines += [assigned("DATA", str(plan.data)), f"SAVED = Path(__file__).with_name({literal(stem)})"]
+    lines += [f"DATA = {plan.written}", f"SAVED = Path(__file__).with_name({literal(stem)})"]
     return "\n".join([*lines, *settings]) + "\n\n\n"
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .names import assigned, commented, listed
+from .names import assigned, listed
 from .plan import Plan
 
-__all__ = ["about", "constants", "target"]
+__all__ = ["constants", "target"]
 
 
 def _wide(plan: Plan) -> bool:
@@ -46,7 +46,7 @@ def target(plan: Plan) -> list[str]:
     if _wide(plan):
         return _several(plan)
     double = ", dtype=torch.float64" if "centre" in plan.first.code else ""
-    return [f"target = torch.tensor([number(cell) for cell in table[TARGET]]{double})"]
+    return [f"target = torch.tensor([number(c, TARGET, i) for i, c in enumerate(table[TARGET], 1)]{double})"]
 
 
 def _several(plan: Plan) -> list[str]:
@@ -55,15 +55,8 @@ def _several(plan: Plan) -> list[str]:
     elif any(column.kind == "vector" for column in plan.targets):
         wide = "torch.cat([vectors(table[name]) for name in TARGETS], 1)"
     else:
-        wide = "torch.tensor([[number(cell) for cell in table[name]] for name in TARGETS]).T"
+        wide = "torch.tensor([[number(c, name, i) for i, c in enumerate(table[name], 1)] for name in TARGETS]).T"
     lines = [f"target = {wide}.float()"]
     if plan.task == "multiclass" and not plan.soft:  # one 1 in each row
         lines.append("target = torch.where(target.isnan().any(1), math.nan, target.nan_to_num(0).argmax(1))")
     return lines
-
-
-def about(plan: Plan) -> list[str]:
-    """A comment that says which inputs are not used, and why."""
-    if not plan.left_out:
-        return []
-    return commented("left out: " + ", ".join(f"{name!r} ({why})" for name, why in plan.left_out.items()))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from . import target
-from .loss import LINKED, Code, expected
+from .flat import flat, shift
+from .loss import LOG_MEAN, Code, expected
 from .plan import Plan
 
-__all__ = ["CHECK", "build", "fit", "main", "of_all", "predict", "split"]
+__all__ = ["CHECK", "MAKE", "build", "fit", "main", "of_all", "predict", "split"]
 
 _BUILD = '''def build(width):
     """The model: change it as you like."""
@@ -43,30 +46,40 @@ _SPLIT_GROUPS = '''def split(target, ids):
     groups = ids[known].unique()
     held = torch.isin(ids[known], groups[torch.randperm(len(groups))[: max(1, len(groups) // 5)]])
     return known[~held], known[held]'''
-_FIT = '''def fit(model, optimizer, {given}batches, held):
+_FIT = '''def fit(model, optimizer, {given}batches, held{without}):
     """Train until the validation loss has not fallen for PATIENCE epochs, and keep the best weights."""
     with torch.no_grad():
-        lowest, since = {loss}(model, held).item(), 0
+        lowest, since = {loss}(model.eval(), held).item(), 0
     best = copy.deepcopy(model.state_dict())
     print(f"validation loss at the start {{lowest:.4g}}{expected}")
     with losskit.doctor.Monitor(model, optimizer, step={loss}) as monitor:  # prints what is wrong, if anything is
         for epoch in range(1, EPOCHS + 1):
+            losses = []
+            model.train()
             for batch in batches():
                 optimizer.zero_grad()
                 loss = {loss}(model, batch)
                 loss.backward()
                 monitor.step(loss, batch=batch)
                 optimizer.step()
+                losses.append(loss.item())
             with torch.no_grad():
-                value = {loss}(model, held).item()
+                value = {loss}(model.eval(), held).item()
+            print(f"epoch {{epoch}} loss {{sum(losses) / len(losses):.4g}} val_loss {{value:.4g}}")
             since += 1
             if value < lowest:
                 lowest, since, best = value, 0, copy.deepcopy(model.state_dict())
             if since == PATIENCE:
                 break
     model.load_state_dict(best)
-    print(f"validation loss at best {{lowest:.4g}}{constant}, in epoch {{epoch - since}} of {{epoch}}")'''
-CHECK = """report = losskit.doctor.check(model, next(iter(batches())), optimizer=optimizer, step={loss}, budget_s=5)
+    print(f"validation loss at best {{lowest:.4g}}{constant}, in epoch {{epoch - since}} of {{epoch}}"){nothing}'''
+_NOTHING = """
+    if not lowest < without:
+        print(f"nothing was learned from the inputs: try another RATE, and see losskit check {Path(__file__).name}:make")"""
+MAKE = '''def make():
+    """What `losskit check`, with this file and :make, looks at: the model and a batch, with its loss."""
+    return start()[0]'''
+CHECK = """report = losskit.doctor.check(**made, budget_s=5)
     if any(finding.severity != "info" for finding in report.findings):
         print(report)"""
 
@@ -86,18 +99,46 @@ def split(plan: Plan) -> str:
     return _SPLIT.format(strata=_STRATA if classes else "")
 
 
-def fit(plan: Plan, code: Code) -> str:
-    """fit()."""
-    constant = plan.first.constant
-    said = "" if constant is None else f" (without inputs {constant:.4g})"
-    loss = "loss_fn" if code.whole else "loss_of"
-    return _FIT.format(expected=expected(plan), constant=said, loss=loss, given="loss_fn, " if code.whole else "")
+def fit(plan: Plan, code: Code, *, without: bool) -> str:
+    """fit(); ``without`` is whether it is told the loss without inputs."""
+    return _FIT.format(
+        expected=expected(plan, without=without),
+        constant=" (without inputs {without:.4g})" if without else "",
+        without=", without" if without else "",
+        nothing=_NOTHING if without else "",
+        loss="loss_fn" if code.whole else "loss_of",
+        given="loss_fn, " if code.whole else "",
+    )
 
 
-def main(plan: Plan, code: Code) -> str:
-    """main()."""
+def main(plan: Plan, code: Code) -> list[str]:
+    """start(), make() and main()."""
+    known = flat(plan, code) is not None
+    moved = ', saved["shift"]' if shift(plan, code) else ""
+    given = "loss_fn, " if code.whole else ""
+    lines = [
+        f"made, batches, train, held, saved{', without' if known else ''} = start()",
+        'model, optimizer = made["model"], made["optimizer"]',
+        *(['loss_fn = made["step"]'] if code.whole else []),
+        CHECK.replace("\n    ", "\n"),
+        f"fit(model, optimizer, {given}batches, held{', without' if known else ''})",
+        f"judge(model, train, held{moved})",
+        'torch.save({"model": model.state_dict(), **saved}, SAVED)',
+    ]
+    return [_start(plan, code), MAKE, function("main()", "Train, judge, save.", lines)]
+
+
+def function(head: str, says: str, lines: list[str]) -> str:
+    """A function of its lines."""
+    body = "\n".join(f"    {line}" if line else "" for line in "\n".join(lines).split("\n"))
+    return f'def {head}:\n    """{says}"""\n{body}'
+
+
+def _start(plan: Plan, code: Code) -> str:
+    """start(): from the file to a model, its batches, and what comes without inputs."""
     grouped, ranking = plan.group is not None, plan.task == "ranking"
     kind = ".long()" if plan.task in ("multiclass", "embedding") and not plan.soft else ""
+    loss = "loss_fn" if code.whole else "loss_of"
     lines = ["torch.manual_seed(SEED)", "table = read()", *target.target(plan)]
     if ranking:
         lines.append("target = target - target.nan_to_num(0).min().clamp(max=0)  # gains begin at 0")
@@ -105,30 +146,39 @@ def main(plan: Plan, code: Code) -> str:
         lines += ["number_of = {}", "ids = torch.tensor([number_of.setdefault(word(c), len(number_of)) for c in table[GROUP]])"]
     lines.append("train, held = split(target, ids)" if grouped else "train, held = split(target)")
     lines += ["known = prepare(table, train)", "input = inputs_of(table, known)", "model = build(input.shape[1])"]
-    lines += _units(plan, code)
-    lines.append("optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)")
     if code.whole:
         lines.append(f"loss_fn = partial(loss_of, **of_all(target[torch.cat([train, held])]{kind}))")
-    loss, given = ("loss_fn", "loss_fn, ") if code.whole else ("loss_of", "")
-    lines += ["", "def batch(rows):"]
+    lines += ["optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)", "", "def batch(rows):"]
     lines += [f"    return input[rows], target[rows]{kind}" + (", ids[rows]" if ranking else ""), "", "def batches():"]
-    if ranking:
-        lines += [
-            "    lists = ids[train].unique()",
-            "    parts = lists[torch.randperm(len(lists))].split(LISTS)",
-            "    return (batch(train[torch.isin(ids[train], part)]) for part in parts)",
-        ]
-    else:
-        lines.append("    return (batch(rows) for rows in train[torch.randperm(len(train))].split(BATCH))")
-    lines += [
+    lines += _batches(ranking=ranking)
+    known, moved = flat(plan, code), shift(plan, code)
+    if re.search(r"\by\.", f"{known} {moved}"):
+        lines.append(f"y = target[train]{kind}")
+    if known:
+        made = f"{loss}(lambda input: flat.expand(len(input), -1), batch(%s)).item()"
+        without = made % "held"
+        if "cost(" in known:
+            lines += ["", "def cost(flat, rows):", f"    return {made % 'rows'}", ""]
+            without = "cost(flat, held)"
+        lines += [f"flat = {known}  # the best answer without inputs"]
+        lines += [f"without = {without}"]
+    lines += _units(plan, code, known=known is not None)
+    lines += [f'made = {{"model": model, "batch": next(iter(batches())), "step": {loss}, "optimizer": optimizer}}']
+    saved = '{"known": known, "width": input.shape[1]' + (f', "shift": {moved}}}' if moved else "}")
+    lines += [f"saved = {saved}"]
+    lines += ["return made, batches, batch(train), batch(held), saved" + (", without" if known else "")]
+    return function("start()", "Read, split, and what training begins with.", lines)
+
+
+def _batches(*, ranking: bool) -> list[str]:
+    if not ranking:
+        return ["    return (batch(rows) for rows in train[torch.randperm(len(train))].split(BATCH))", ""]
+    return [
+        "    lists = ids[train].unique()",
+        "    parts = lists[torch.randperm(len(lists))].split(LISTS)",
+        "    return (batch(train[torch.isin(ids[train], part)]) for part in parts)",
         "",
-        CHECK.format(loss=loss),
-        f"fit(model, optimizer, {given}batches, batch(held))",
-        "judge(model, batch(train), batch(held))",
-        'torch.save({"model": model.state_dict(), "known": known, "width": input.shape[1]}, SAVED)',
     ]
-    body = "\n".join(f"    {line}" if line else "" for line in lines)
-    return f'def main():\n    """Read, split, train, judge, save."""\n{body}'
 
 
 def of_all(code: Code) -> str:
@@ -138,15 +188,15 @@ def of_all(code: Code) -> str:
     return f'def of_all(target):\n    """What the loss knows of all targets."""\n{body}\n    return {{{made}}}'
 
 
-def _units(plan: Plan, code: Code) -> list[str]:
+def _units(plan: Plan, code: Code, *, known: bool) -> list[str]:
     """Where the model begins, so that its first steps are not lost on the scale of the target."""
     if plan.task not in ("regression", "count") or code.constants:
         return []
-    if LINKED in code.names:
-        return ["model[-1].middle.fill_(target[train].mean().log())"]
+    if LOG_MEAN in code.names:
+        return ["model[-1].middle.copy_(flat)"]
     # a constant target column has no size
     return [
-        "model[-1].middle.copy_(target[train].median(0).values)",
+        f"model[-1].middle.copy_({'flat' if known else 'target[train].median(0).values'})",
         "model[-1].size.copy_(target[train].std(0).clamp(min=1e-9))",
     ]
 
@@ -155,7 +205,7 @@ _PREDICT = '''@torch.no_grad()
 def predict(table, file=SAVED):
     """{what}"""
     saved = torch.load(file)
-    model = build(saved["width"])
+    model = build(saved["width"]).eval()
     model.load_state_dict(saved["model"])
     return {made}'''
 

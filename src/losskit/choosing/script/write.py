@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ...evaluate.files import write_whole
 from ..advice import Advice
 from ..columns import Columns
 from . import language, pairs, rows
+from .names import literal
 from .plan import plan_of
 
 __all__ = ["script", "write_script"]
@@ -29,13 +31,24 @@ def write_script(advice: Advice, columns: Columns, path: Path, data: Path) -> No
     """
     if os.path.lexists(path):
         raise ValueError(f'"{path}" is there already, and a script is yours to edit: name another file, or move this one away')
-    write_whole(path, script(advice, columns, data, name=path.name))
+    write_whole(path, script(advice, columns, data, name=path.name, folder=path.parent))
 
 
-def script(advice: Advice, columns: Columns, data: Path, name: str = "train.py") -> str:
-    """The text of the script; ``name`` is what its file will be called.
+def script(advice: Advice, columns: Columns, data: Path, name: str = "train.py", folder: Path = Path()) -> str:
+    """The text of the script; ``name`` is what its file will be called, in ``folder``.
 
     Raises:     ValueError for an advice of which no honest script can be made, with what to do instead.
     """
     plan = plan_of(advice, columns, data)
-    return PUT[plan.kind](plan, name)
+    return PUT[plan.kind](replace(plan, written=_written(data, folder)), name)
+
+
+def _written(data: Path, folder: Path) -> str:
+    """The path of the data as code: one that is relative is so to the script, from wherever that is run."""
+    if data.is_absolute():
+        return literal(str(data))
+    try:
+        beside = os.path.relpath(data.resolve(), folder.resolve())
+    except ValueError:  # Windows: another drive
+        return literal(str(data.resolve()))
+    return f"Path(__file__).resolve().parent / {literal(Path(beside).as_posix())}"

@@ -13,7 +13,7 @@ from ...evaluate.calibration.reliability import wilson
 from ..advice import Advice, Answer, Candidate, Fact, Question
 from ..candidates import candidate, coded, rounded
 from ..profile_classes import FEW_POSITIVES, Balance, balance_of
-from ..seen import Choice, Seen, again, only_probabilities
+from ..seen import Choice, Seen, again, only_probabilities, probable
 from ..wants import Want
 
 __all__ = ["adjusted_levels", "advise", "shrug"]
@@ -56,7 +56,7 @@ def _wanted(want: Want | None, choice: Choice, balance: Balance | None) -> Choic
         return choice
     plain = choice.first
     if want.word == "probabilities":
-        return choice._replace(first=replace(plain, reason=f"Probabilities are wanted. {plain.reason}"), alternatives=[])
+        return probable(choice)
     if want.word == "order":
         first = _auc("The order of scores is wanted: every pair of a yes and a no counts, however rare the yes is.")
         focal = [one for one in choice.alternatives if one.loss == "binary_focal_loss"]

@@ -10,6 +10,7 @@ from ..advice import Advice, Answer, Candidate, Fact, Question
 from ..candidates import candidate
 from ..class_count import fitting
 from ..columns import Column
+from ..kinds_pairs import text_of
 from ..seen import Seen
 
 __all__ = ["advise"]
@@ -22,8 +23,7 @@ def advise(seen: Seen) -> Advice:
     warnings = ["Evaluate by exp(sum of losses / number of tokens), never by a mean over batches: losskit.Perplexity does so."]
     if seen.columns is None:
         return seen.advice(_of_vocabulary(seen), [_fused(_told(seen)), _teacher()], [], warnings=warnings)
-    parts = [*seen.columns.targets, *seen.columns.inputs]
-    column = next((c for c in parts if c.kind in ("list", "text")), None) or next((c for c in parts if c.kind == "vector"), None)
+    column = text_of(seen.columns)
     if column is None:
         return seen.refused("No column holds text or lists of tokens.")
     if seen.shape == "tokens" or column.kind in ("list", "vector"):

@@ -12,7 +12,7 @@ from ...losses.class_weights import class_weights
 from ..advice import Advice, Answer, Candidate, Fact, Question
 from ..candidates import INLINE, candidate, coded, rounded
 from ..profile_classes import FEW_POSITIVES, Balance, balance_of
-from ..seen import Choice, Seen, again, only_probabilities
+from ..seen import Choice, Seen, again, only_probabilities, probable
 from ..wants import Want
 from .binary import adjusted_levels, shrug
 
@@ -72,8 +72,7 @@ def _wanted(want: Want | None, choice: Choice, counts: Tensor | None, classes: i
         return choice
     plain = choice.first
     if want.word == "probabilities":
-        same_value = [one for one in choice.alternatives if one.loss == "linear_cross_entropy"]
-        return choice._replace(first=replace(plain, reason=f"Probabilities are wanted. {plain.reason}"), alternatives=same_value)
+        return probable(choice, "linear_cross_entropy")  # the same value
     others = [again(plain, "Where a row counts alike, whatever its class.")]
     why = "Each class counts alike: the scores are given the prior in training and go without it in use."
     if counts is None:

@@ -11,7 +11,7 @@ from ...core.card import reference
 from ..advice import Advice, Answer, Candidate, Fact, Question
 from ..candidates import INLINE, candidate, rounded
 from ..profile_classes import FEW_POSITIVES
-from ..seen import Choice, Seen, again
+from ..seen import Choice, Seen, again, probable
 from ..wants import Want
 
 __all__ = ["advise"]
@@ -65,7 +65,7 @@ def _wanted(want: Want | None, choice: Choice, values: Tensor | None) -> Choice:
         return choice
     plain = choice.first
     if want.word == "probabilities":
-        return choice._replace(first=replace(plain, reason=f"Probabilities are wanted. {plain.reason}"), alternatives=[])
+        return probable(choice)
     others = [again(plain, "Where probabilities are wanted as well, with a threshold of its own for each label.")]
     others += [one for one in choice.alternatives if one.loss == "asymmetric_loss"]
     return choice._replace(first=_weighted(values), alternatives=others)
@@ -108,9 +108,8 @@ def _weighted(values: Tensor | None) -> Candidate:
         return made
     shares = [(p, w) for p, w in zip(values.mean(0).tolist(), given["pos_weight"], strict=True) if 0 < p < 1]
     levels = [reference(made.loss, prior=p, pos_weight=w) for p, w in shares]
-    fixed = int(
-        (values.amax(0) == 0).sum()
-    )  # a label that is never set costs ln 2 at the start, and nothing once that is learned
+    # a label that is never set costs ln 2 at the start, and nothing once that is learned
+    fixed = int((values.amax(0) == 0).sum())
     start = (sum(one.chance or 0.0 for one in levels) + fixed * math.log(2)) / values.shape[1]
     return replace(made, start=start, constant=sum(one.constant or 0.0 for one in levels) / values.shape[1], best=0.0)
 

@@ -123,7 +123,6 @@ def _from_zero(advice: Advice) -> Advice:
 
 
 def _chosen(seen: Seen, lists: Lists, facts: list[Fact], warnings: list[str]) -> Advice:
-    questions: list[Question] = []
     same = {"list_size": lists.longest} if lists.shortest == lists.longest else None
     grades = ", ".join(f"{g:g}" for g in lists.grades[:6])
     if lists.binary:
@@ -142,18 +141,25 @@ def _chosen(seen: Seen, lists: Lists, facts: list[Fact], warnings: list[str]) ->
     else:
         first = _pairs("The order of the values is learned, not their size.", {})
         others = [_whole("listmle_loss"), _whole("pairwise_mse_loss")]
-        questions = [_order_or_size()] if seen.want is None else []
+    questions = [_judged(lists)] if seen.want is None else []
     return seen.advice(*_wanted(seen.want, Choice(first, others, [])), facts, warnings, questions)
 
 
-def _order_or_size() -> Question:
-    return Question(
-        "Do the differences of the values mean something, or only their order?",
-        (
-            Answer("only the order", "pairwise_logistic_loss, or listmle_loss for all of it", {"want": "order"}, taken=True),
-            Answer("the differences", "pairwise_mse_loss", {"want": "differences"}),
-        ),
-    )
+def _judged(lists: Lists) -> Question:
+    """What is wanted, as far as the values have it: a top and a first one need grades, a difference more than two values."""
+    order = Answer("the order of every pair", "pairwise_logistic_loss", {"want": "order"}, taken=True)
+    differences = Answer("how far apart items are, too", "pairwise_mse_loss", {"want": "differences"})
+    if not (lists.binary or lists.graded):
+        return Question("Do the differences of the values mean something, or only their order?", (order, differences))
+    answers = [
+        order,
+        Answer("the top of the list (NDCG)", "pairwise_logistic_loss, weighed by what a pair moves NDCG", {"want": "ndcg"}),
+        Answer("the first relevant item (MRR)", "approx_mrr_loss", {"want": "first"}),
+    ]
+    if lists.graded and not lists.negative:
+        answers = [Answer("the list as a whole", "listnet_loss", taken=True), replace(order, taken=False), *answers[1:]]
+    answers += [differences] if lists.graded else []
+    return Question("What is judged in the end: the order, the top of the list, or its first relevant item?", tuple(answers))
 
 
 def _facts(lists: Lists) -> list[Fact]:

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from ..advice import Advice, Answer, Candidate, Fact, Question
-from ..candidates import candidate
+from ..candidates import candidate, spelt
 from ..profile_numbers import FEW, NORMAL_TAIL, UNIT, Shape, quantiles, residuals, shape_of, too_far, unit_of
 from ..seen import Choice, Seen
 from .elements import SHAPES, cauchy, delta_of, divided, huber, l1, mse
@@ -178,7 +178,7 @@ def _facts(values: Tensor, shape: Shape, fitted: bool) -> list[Fact]:
             f"(q97.5 - q2.5) / (q75 - q25) = {shape.tail:.2f}, {of}; a normal has {NORMAL_TAIL:.2f}, "
             f"up to {shape.tail_bound:.2f} by luck in {shape.count:,} rows: {said} that",
         )
-    facts = [Fact("range", high - low, f"{low:.4g} to {high:.4g}, median {median:.4g}"), tail]
+    facts = [Fact("range", high - low, f"{spelt(low)} to {spelt(high)}, median {spelt(median)}"), tail]
     if shape.outliers:
         facts.append(
             Fact(

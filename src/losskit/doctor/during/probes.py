@@ -114,11 +114,11 @@ def _evaluated(
             spied = stack.enter_context(Spy())
         total = loss()
         value = float(total.detach())
-        calls = () if spied is None else tuple(spied.finish(total)) if graph else as_they_were(spied)
+        calls = () if spied is None else tuple(spied.finish(total)) if graph else _as_they_were(spied)
     return value, () if seen is None else seen.modules(), calls
 
 
-def as_they_were(spy: Spy) -> tuple[LossCall, ...]:
+def _as_they_were(spy: Spy) -> tuple[LossCall, ...]:
     """The calls with their arguments alone: a second call sample by sample costs more than what a look reads of it."""
     recorded, spy.calls = spy.calls, []
     return tuple(LossCall(one.name, one.home, one.tensors, one.options, one.value) for one in recorded)
