@@ -229,3 +229,24 @@ def test_what_the_guide_prints_is_what_is_printed(tmp_path: Path, monkeypatch: p
                 assert one in printed, f"{one!r} is not in the output of {line[-1]}"
                 said += 1
     assert said > 10
+
+
+def test_the_file_does_not_see_what_losskit_was_called_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called_with = ["losskit", "check", "reads.py:make"]
+    monkeypatch.setattr(sys, "argv", called_with)
+    path = tmp_path / "reads.py"
+    path.write_text("import sys\nSEEN = list(sys.argv)\ndef make():\n    raise RuntimeError(repr((SEEN, sys.argv)))\n")
+    assert main(["check", f"{path}:make"]) == 3
+    assert sys.argv is called_with
+    printed = capsys.readouterr().err
+    assert repr(([str(path)], [str(path)])) in printed
+    assert f"({path}:4)" in printed
+
+
+def test_a_file_that_is_no_python_says_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "broken_file.py"
+    path.write_text("x = 1\ny = = 2\n")
+    assert main(["check", f"{path}:make"]) == 3
+    assert f"({path}:2)" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from losskit.doctor.before.facts import look_at_batch
 from losskit.doctor.before.overfit import contradiction, overfit_one_batch, progress
 from losskit.doctor.before.spy import Spy
 from losskit.doctor.evidence import Evidence, Settings
+from losskit.doctor.evidence.overfit import Attempt, Overfit
 from losskit.doctor.examine import examine
 from losskit.doctor.step import Step
 
@@ -126,7 +127,7 @@ def test_a_mining_objective_may_stand_still():
 
 @pytest.mark.claim("R26")
 @pytest.mark.parametrize(
-    ("lr", "word", "severity"), [(1e-8, "stands", "warning"), (10.0, "soars", "warning"), (1e4, "is nan after", "error")]
+    ("lr", "word", "severity"), [(1e-8, "stands", "warning"), (8.0, "soars", "warning"), (1e4, "is nan after", "error")]
 )
 def test_a_learning_rate_far_off_is_named_where_adam_learns(lr, word, severity):
     model = perceptron()
@@ -190,6 +191,29 @@ def test_standardised_targets_and_a_rate_that_compensates_are_no_alarm():
     assert not tried(step, (x, x[:, 0]), torch.optim.Adam(model.parameters(), lr=1e-3))[0]
     found, _ = tried(step, (x, 1e5 * x[:, 0]), torch.optim.Adam(model.parameters(), lr=30.0))
     assert not loud(found)
+
+
+def test_a_last_layer_that_starts_small_makes_no_targets_outsized():
+    x, _ = points()
+    target = x[:, 0].clone()
+    target[::8] *= 12  # outliers
+    model = nn.Sequential(perceptron(outputs=1), nn.Flatten(0))
+    nn.init.normal_(model[0][2].weight, std=1e-3)
+    nn.init.zeros_(model[0][2].bias)
+    assert float((target.square().mean() / model(x).square().mean()).detach()) > 100**2
+    assert not tried(Step(model, F.mse_loss), (x, target), sgd(model, 1e-3))[0].keys() & {"D116"}
+
+
+@pytest.mark.parametrize(("end", "severity"), [(99.0, "warning"), (101.0, "error"), (math.inf, "error")])
+def test_a_loss_that_ends_at_a_hundred_times_its_start_is_as_bad_as_nan(end, severity):
+    own = Attempt("SGD, lr 10", (2.0, *[2.0 * end] * 200), 200, reached=False)
+    adam = Attempt("Adam 1e-3", (2.0, *[0.1] * 200), 200, reached=True)
+    findings, faults = examine(Evidence("before", Settings(), overfit=Overfit(32, 2.0, 0.0, 0.2, own, adam)), codes=CODES)
+    assert not faults
+    assert [(one.code, one.severity) for one in findings] == [("D218", severity)]
+    clipped = Attempt("SGD, lr 10, gradients clipped to 1", (2.0, *[0.1] * 200), 200, reached=False)
+    seen = Overfit(32, 2.0, 0.0, 0.2, clipped, adam, plain=own)
+    assert examine(Evidence("before", Settings(), overfit=seen), codes=CODES)[0][0].severity == "info"
 
 
 def test_contradicting_labels_are_a_floor():

@@ -106,6 +106,8 @@ def _made(target: str) -> Any:
     file, colon, name = target.rpartition(":")
     if not colon or not Path(file).is_file():
         raise _CannotMakeError(f'"{target}" names no function of a file, expected FILE.py:NAME such as train.py:make')
+    own = sys.argv
+    sys.argv = [file]  # as if the file alone were run: what losskit was called with is not the file's
     try:
         make = getattr(_loaded(Path(file)), name, None)
         if not callable(make):
@@ -114,11 +116,24 @@ def _made(target: str) -> Any:
     except (_CannotMakeError, KeyboardInterrupt):
         raise
     except BaseException as problem:  # a script may end itself by sys.exit()
-        raise _CannotMakeError(f"{target} failed: {type(problem).__name__}: {problem}") from problem
+        said = f"{target} failed: {type(problem).__name__}: {problem}{_place(problem, file)}"
+        raise _CannotMakeError(said) from problem
+    finally:
+        sys.argv = own
     if not isinstance(made, (Mapping, tuple)):
         got = type(made).__name__
         raise _CannotMakeError(f"{target} returned a {got}, expected a dict or (model, batch, loss_fn, optimizer)")
     return made
+
+
+def _place(problem: BaseException, file: str) -> str:
+    """The last line of the user's own file on the way to it."""
+    own = Path(file).resolve()
+    frames = traceback.extract_tb(problem.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == own]
+    if isinstance(problem, SyntaxError) and problem.filename and Path(problem.filename).resolve() == own:
+        lines = [problem.lineno]
+    return f" ({file}:{lines[-1]})" if lines else ""
 
 
 def _fits(check: Callable[..., Report], made: Any, target: str) -> None:

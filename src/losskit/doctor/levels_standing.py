@@ -25,7 +25,7 @@ from .statistics.noise import noise
 from .statistics.slope import slope
 from .statistics.warmup import steady_from
 
-__all__ = ["AGAINST", "hit_of", "levels_of_run", "loss_of_run", "stuck"]
+__all__ = ["AGAINST", "hit_of", "levels_of_run", "loss_of_run", "of_classes", "stuck"]
 
 OWNERS = ("D606", "D702", "D703", "D804")  # findings with a special name for a level; every other one is D403's
 LIVE_STEPS = 200  # of a run that goes on: fresh models may wait as long before they begin to learn
@@ -84,7 +84,7 @@ def _stuck(evidence: Evidence) -> Stuck | None:
     if run is None or settings.objective == "adversarial":
         return None
     series = loss_of_run(run)
-    series = None if series is None else _of_classes(run, series)
+    series = None if series is None else of_classes(run, series)
     if series is None or AGAINST.search(series.name.lower()):
         return None
     begin = steady_from(run)
@@ -142,7 +142,7 @@ def loss_of_run(run: Run) -> Series | None:
     return None if other is None else Series(other.name, "train_loss", other.steps, other.values.log(), other.every, other.walls)
 
 
-def _of_classes(run: Run, main: Series) -> Series | None:
+def of_classes(run: Run, main: Series) -> Series | None:
     """The loss that levels are those of: where a total has parts, the one of classes; None if none is called so."""
     if main.kind != "train_loss" or _says_classes(main.name):
         return main

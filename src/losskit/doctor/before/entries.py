@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ...core.pieces import count_rows, pieces
+from ...core.pieces import count_rows, leaves, pieces
 from ..step import Step, output_tensor
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "modes_kept",
     "outputs_of",
     "same_randomness",
+    "spread_samples",
     "without_dropout",
     "without_graph",
 ]
@@ -71,13 +72,45 @@ def has_rows(batch: Any) -> bool:
 
 def first_samples(batch: Any, most: int) -> tuple[Any, int]:
     """The first samples of the batch, and how many; the whole batch where its entries have not one row a sample."""
-    if not has_rows(batch):
-        return batch, max(len(tensor) for _, tensor in entries(batch))
+    rows = _rows(batch)
+    if rows is None or rows <= most:
+        return batch, rows or max((len(tensor) for _, tensor in entries(batch)), default=0)
+    return pieces(batch, [slice(0, most)])[0], most
+
+
+def spread_samples(batch: Any, most: int) -> tuple[Any, int]:
+    """As first_samples, but from all over the batch, which may be sorted by class; neighbours stay together in pairs."""
+    rows = _rows(batch)
+    if rows is None or rows <= most:
+        return batch, rows or max((len(tensor) for _, tensor in entries(batch)), default=0)
+    pairs = most // 2  # two views of a sample, or an anchor and its positive, may lie side by side
+    places = [2 * (i * (rows // 2) // pairs) + k for i in range(pairs) for k in range(2)]
+    return _picked(batch, places), len(places)
+
+
+def _rows(batch: Any) -> int | None:
+    """The samples; None where the entries have not one row each."""
     try:
-        rows = count_rows(batch, "batch")
+        return count_rows(batch, "batch") if has_rows(batch) else None
     except (TypeError, ValueError):
-        return batch, max((len(tensor) for _, tensor in entries(batch)), default=0)
-    return (batch, rows) if rows <= most else (pieces(batch, [slice(0, most)])[0], most)
+        return None
+
+
+def _picked(batch: Any, places: list[int]) -> Any:
+    """These rows of every tensor, array and list of texts, in a batch of the same make."""
+    if any(leaf is batch for _, leaf in leaves(batch, "")):
+        return [batch[i] for i in places] if isinstance(batch, list) else batch[places]
+    if isinstance(batch, Mapping):
+        values = {key: _picked(value, places) for key, value in batch.items()}
+        if type(batch) is dict or not isinstance(batch, MutableMapping):
+            return values
+        other: Any = copy.copy(batch)
+        other.update(values)
+        return other
+    if isinstance(batch, (list, tuple)):
+        row = [_picked(value, places) for value in batch]
+        return type(batch)(*row) if hasattr(batch, "_fields") else type(batch)(row)
+    return batch
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from ..evidence.overfit import Anew, Attempt, Overfit
 from ..step import Step
 from .draws import other_draw
-from .entries import entries, first_samples, has_rows, loss_of, modes_kept, same_randomness, without_dropout
+from .entries import entries, has_rows, loss_of, modes_kept, same_randomness, spread_samples, without_dropout
 from .modes import mixed_modes
 from .optimizers import inner_optimizer
 
@@ -47,7 +47,7 @@ def overfit_one_batch(
     budget_s: float = 20.0,
     seed: int = 0,
 ) -> Overfit:
-    """Train on the first samples alone, dropout off, the same random numbers at every step.
+    """Train on a few samples alone, dropout off, the same random numbers at every step.
 
     Adam at 1e-3 tries first, then at 1e-4 if that got nowhere; the user's optimizer as it is, then with gradients
     clipped to 1 if that got nowhere. Weights, buffers, gradients and modes are left as they were.
@@ -206,7 +206,7 @@ def same_start(step: Step, optimizer: Optimizer | None) -> Generator[None, None,
 
 def _few(step: Step, batch: Any, seed: int) -> tuple[Any, int]:
     """At most 32 samples, unless the batch only makes sense whole: then its loss fails, or is another one."""
-    few, samples = first_samples(batch, MOST_SAMPLES)
+    few, samples = spread_samples(batch, MOST_SAMPLES)
     if few is batch:
         return batch, samples
     with same_start(step, None):

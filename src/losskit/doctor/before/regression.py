@@ -13,6 +13,7 @@ __all__ = ["OUTSIZED", "compares_elements", "is_regression", "outsized", "predic
 OUTSIZED = 1e2  # root mean square of targets to that of outputs: Adam at 1e-3 moves an output by some hundredths a step
 # torch's own that have no card, or one with other arguments, but take input and target of one shape
 _TORCH = ("gaussian_nll_loss", "poisson_nll_loss", "kl_div", "hinge_embedding_loss")
+FRESH = 1.0  # about the outputs of fresh models: a last layer that starts small soon leaves that behind
 _PREDICTED = ("input", "mean")
 
 
@@ -33,12 +34,12 @@ def compares_elements(call: LossCall) -> bool:
 
 
 def outsized(call: LossCall) -> tuple[float, float] | None:
-    """Root mean squares of targets and outputs of a regression whose targets are 100 times the outputs or more."""
+    """Root mean squares of targets and outputs of a regression whose targets are 100 times the outputs, and 1, or more."""
     output, target = predicted(call), call.tensors.get("target")
     if not is_regression(call) or output is None or target is None or not output.numel() or not target.numel():
         return None
     large, small = root_mean_square(target), root_mean_square(output)
-    return (large, small) if large > OUTSIZED * max(small, 1e-12) else None
+    return (large, small) if large > OUTSIZED * max(small, FRESH) else None
 
 
 def is_regression(call: LossCall) -> bool:

@@ -20,11 +20,11 @@ def target_scale_is_out_of_reach(evidence: Evidence) -> Iterator[Hit]:
 
     Cause:       A fresh model puts out values around 1. Adam moves every weight by about lr a step, whatever the loss is:
                  to targets of 1e5 it needs millions of steps. SGD's step grows with the targets instead, and diverges.
-    Rule:        A regression loss whose targets have a root mean square above 100 times that of the outputs, and the
-                 user's optimizer (without one, Adam 1e-3) has made less than half of the way to the floor on one batch.
-                 Without that trial it is info.
-    Silent when: the targets are within 100 times the outputs. Where the optimizer learns the batch all the same (a larger
-                 learning rate compensates), or the time ran out, it is only noted as info.
+    Rule:        A regression loss whose targets have a root mean square above 100 times that of the outputs (above 100, where
+                 those are below 1: a last layer may start small), and the user's optimizer (without one, Adam 1e-3) has made
+                 less than half of the way to the floor on one batch. Without that trial it is info.
+    Silent when: the targets are within 100 times the outputs, or below 100. Where the optimizer learns the batch all the same
+                 (a larger learning rate compensates), or the time ran out, it is only noted as info.
     Fix:         train on (y - y.mean()) / y.std(), with the moments of the training data, and scale the predictions back.
     Confirm:     the loss at the start is about 1 with standardised targets under the mean squared error.
     Reference:   Bishop, Neural Networks for Pattern Recognition, 1995, section 8.2.

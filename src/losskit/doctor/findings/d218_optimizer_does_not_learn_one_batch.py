@@ -14,6 +14,7 @@ __all__ = ["optimizer_does_not_learn_one_batch"]
 
 STANDS = 0.005  # of the way in 200 steps; SGD at 1e-3 makes 4 %, AdamW at 1e-5 makes 2 % on a small net
 SOARED = 5.0  # times the start, and not half way down again at the end
+EXPLODED = 100.0  # times the start, at the end: as good as NaN, no training starts again from there
 HALF = 0.5  # of the way down; of the weights, which a step of that length makes anew
 CLIP = "divide the learning rate by 10, or torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before each step"
 
@@ -28,7 +29,8 @@ def optimizer_does_not_learn_one_batch(evidence: Evidence) -> Iterator[Hit]:
                  makes less than 0.5 % of the way, ends above its start or not finite, or soars above 5 times the start and
                  is not half way down at the end; clipping gradients to 1 does not make it learn either. Where clipping does,
                  info, since whether the loop clips is not seen here; no info if a gradient of norm 1 moves the weights by
-                 half of their norm or more. An error where the loss ends as NaN or infinity.
+                 half of their norm or more. An error where the loss ends as NaN or infinity, or above 100 times
+                 its start.
     Silent when: it learns, however slowly; a scheduler's warm-up is gone through first; the time ran out.
     Fix:         {"it soars": lr / 10, "it stands": lr * 10}; Adam or AdamW at 1e-3 to begin with.
     Confirm:     losskit.doctor.check again: the loss of one batch falls with the new setting.
@@ -50,18 +52,19 @@ def optimizer_does_not_learn_one_batch(evidence: Evidence) -> Iterator[Hit]:
         said = f"{own.optimizer}: the loss of one batch {what}, and is learned if gradients are clipped to 1"
         said += f"; such a step moves the weights by {length:.1%}" if length else ""
         numbers = {"start": seen.start, "after one step": own.losses[1], "end": own.losses[-1], "highest": worst, "step": length}
-        yield Hit(said, numbers, fix=CLIP, severity=_severity(own) if length > HALF else "info", confidence=0.6)
+        yield Hit(said, numbers, fix=CLIP, severity=_severity(seen, own) if length > HALF else "info", confidence=0.6)
     elif what:
         said = f"{own.optimizer}: the loss of one batch {what}; {seen.adam.optimizer} learns it in {seen.adam.steps} steps"
         numbers = {"start": seen.start, "end": own.losses[-1], "highest": worst, "adam_steps": seen.adam.steps}
         wish = "multiply the learning rate by 10" if "stands" in what else "divide the learning rate by 10"
         fix = f"{wish}, or begin with torch.optim.AdamW(model.parameters(), lr=1e-3)"
-        yield Hit(said, numbers, fix=fix, severity=_severity(own), confidence=0.8)
+        yield Hit(said, numbers, fix=fix, severity=_severity(seen, own), confidence=0.8)
 
 
-def _severity(own: Attempt) -> Severity | None:
+def _severity(seen: Overfit, own: Attempt) -> Severity | None:
     """An error where nothing is left to train on; a loss that only fails to fall is a warning."""
-    return None if math.isfinite(own.losses[-1]) else "error"
+    end, far = own.losses[-1], max(EXPLODED * abs(seen.start), seen.floor + EXPLODED * (seen.start - seen.floor))
+    return None if math.isfinite(end) and end <= far else "error"
 
 
 def _length(evidence: Evidence) -> float:

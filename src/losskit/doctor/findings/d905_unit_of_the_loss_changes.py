@@ -23,7 +23,7 @@ LONG = 100  # points on each side that the noise is taken from
 ERRORS = 2.0  # standard errors of the ratio that CLOSE must be larger than: a ratio that is less certain is no whole number
 
 
-@finding("D905", severity="warning", phases=("after",), explains=("D501", "D502", "D507", "D601"))
+@finding("D905", severity="warning", phases=("after",), explains=("D501", "D502", "D503", "D507", "D601"))
 def unit_of_the_loss_changes(evidence: Evidence) -> Iterator[Hit]:
     """Where the run was resumed or its config changed, the loss becomes k times what it was, and its noise too: another unit.
 
