@@ -163,6 +163,16 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path: Path) -> None:
     assert (done.stdout[:1], done.stderr) == ("{", "")
 
 
+def test_a_closed_pipe_leaves_verdict_and_files(tmp_path: Path) -> None:
+    log(tmp_path / "log.jsonl")
+    page = tmp_path / "page.html"
+    line = f"{sys.executable} -m losskit doctor {tmp_path} --fact num_classes=10 --html {page} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert page.exists()
+    assert "Traceback" not in done.stderr
+
+
 # ------------------------------------------------------------------ watch
 
 

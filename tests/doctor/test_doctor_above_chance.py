@@ -123,3 +123,10 @@ def test_a_jump_above_chance_is_folded_into_it() -> None:
     jump = torch.cat([noisy(0.9, 140), noisy(1.25, 160)])  # too little for D501
     (found,) = found_in(jump, only=("D501", "D503", "D507"))
     assert (found.code, [one.code for one in found.consequences]) == ("D503", ["D507"])
+
+
+def test_one_lucky_evaluation_does_not_excuse_a_run_that_stands_above_chance() -> None:
+    evaluations = noisy(2.5, 60)
+    evaluations[14] = 0.98 * CHANCE
+    (found,) = found_in(from_chance_to(1.9), curve(evaluations, "eval_loss"))
+    assert found.code == "D503"

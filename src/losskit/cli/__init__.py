@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except SystemExit:  # rich has found the pipe closed, and sees to the rest
+        return 0
     except BrokenPipeError:  # the reader has seen enough: losskit list | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -249,7 +249,8 @@ def _told(report: Report, arguments: argparse.Namespace, *, changed: Report | No
     if arguments.json == "-":
         print(json.dumps({**report.to_json(), "exit_code": report.exit_for(arguments.fail_on)}, indent=2, allow_nan=False))
     elif printed.cases:
-        show(printed, Console(highlight=False))
+        with contextlib.suppress(SystemExit):  # of rich, where the reader has seen enough; files and verdict stand all the same
+            show(printed, Console(highlight=False))
     if arguments.json not in (None, "-"):
         report.to_json(arguments.json)
     if arguments.html is not None:

@@ -58,8 +58,8 @@ def learning_rate_too_high(evidence: Evidence) -> Iterator[Hit]:
                  above twice chance). An error where the first point was within 10 % of chance, or below.
     Silent when: the loss falls all the same (the edge of stability), in warm-up, at a minimum where the changes are tiny, and
                  for an adversarial objective. In a log also where it begins above 1.5 times chance (a sum of more than this
-                 loss), is negative somewhere, is a mean over hard samples, has another named finding at its level, where an
-                 evaluation is below chance, and where D501 says it.
+                 loss), is negative somewhere, is a mean over hard samples, has another named finding at its level, where the
+                 evaluations of the last half are below chance, and where D501 says it.
     Fix:         Divide the learning rate by 3 to 10, or warm it up; then look at the share again.
     Confirm:     The share of rising looks goes below a half, and the loss falls.
     Reference:   Cohen et al. 2021, arXiv:2103.00065; Schneider et al. 2021 (Cockpit's alpha), arXiv:2102.06604.
@@ -159,7 +159,8 @@ def _beside_chance(evidence: Evidence) -> tuple[Curve, float, str] | None:
     if len(levels) != 1 or curve is None or len(curve) < SHORT or float(curve.values.min()) < 0:
         return None
     chance, name = next(iter(levels.items()))
-    below = evaluated is not None and bool((evaluated.values < chance).any())
+    ends = None if evaluated is None else evaluated.values[len(evaluated) // 2 :]
+    below = ends is not None and len(ends) > 0 and not float(ends.nanmedian()) >= chance
     return None if below else (curve, chance, name)
 
 
