@@ -18,9 +18,7 @@ from losskit.doctor.evidence.calls import Level
 from losskit.doctor.evidence.run import Reading, Run, Series
 from losskit.doctor.examine import examine, fold
 from losskit.doctor.finding import RULES, SECTIONS, Fault, Finding, Hit, Rule, finding, rules
-from losskit.doctor.page.braille import draw
 from losskit.doctor.page.terminal import text
-from losskit.doctor.page.thin import thin
 from losskit.doctor.report import Case, Report, sickest_first
 
 SICK = "runs/<script>alert(1)</script>/\x1b[31mred\u202e"
@@ -280,20 +278,3 @@ def test_the_sickest_comes_first() -> None:
     well, warned, bad = Case("w", "after"), case(made("D2", "warning")), case(made("D1"))
     unread = Case("u", "after", problem="x")
     assert sickest_first([well, unread, warned, bad]) == (bad, warned, unread, well)
-
-
-def test_a_thinned_curve_keeps_its_extremes_and_its_nan() -> None:
-    values = torch.zeros(100_000, dtype=torch.float64)
-    values[12_345], values[77_777], values[50_000] = 9.0, -9.0, math.nan
-    steps, kept = thin(Series("x", "train_loss", torch.arange(100_000), values), 300)
-    assert len(kept) < 400
-    assert {12_345, 50_000, 77_777, 0, 99_999} <= set(steps.tolist())
-    assert float(kept.nan_to_num().max()) == 9
-
-
-@pytest.mark.parametrize("values", [[], [1.0], [math.nan] * 5, [2.0] * 9, [1.0, math.inf, 3.0], [-1e300, 1e300]])
-def test_a_curve_of_any_values_can_be_drawn(values: list[float]) -> None:
-    series = Series("x", "train_loss", torch.arange(len(values)), torch.tensor(values, dtype=torch.float64))
-    lines = draw(series, (Level("two", 2.0, "chance"),), width=60)
-    assert len(lines) in (0, 7)
-    assert all(len(line) <= 60 for line in lines)
