@@ -44,10 +44,11 @@ def count_rows(batch: Any, name: str) -> int:
     return rows
 
 
-def pieces(batch: Any, chunks: Sequence[slice]) -> list[Any]:
-    """The batch in pieces of its own make, fresh ones: an encoder may take things out of a dict."""
+def pieces(batch: Any, chunks: Sequence[slice | list[int]]) -> list[Any]:
+    """The batch in pieces of its own make, fresh ones: an encoder may take things out of a dict. A chunk may name its rows."""
     if any(leaf is batch for _, leaf in leaves(batch, "")):
-        return [batch[rows] for rows in chunks]
+        named = isinstance(batch, list)  # a list of texts knows slices alone
+        return [[batch[i] for i in rows] if named and isinstance(rows, list) else batch[rows] for rows in chunks]
     if isinstance(batch, Mapping):
         values = {key: pieces(value, chunks) for key, value in batch.items()}
         parts = [{key: value[i] for key, value in values.items()} for i in range(len(chunks))]

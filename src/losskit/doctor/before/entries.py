@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ...core.pieces import count_rows, leaves, pieces
+from ...core.pieces import count_rows, pieces
 from ..step import Step, output_tensor
 
 __all__ = [
@@ -72,45 +72,26 @@ def has_rows(batch: Any) -> bool:
 
 def first_samples(batch: Any, most: int) -> tuple[Any, int]:
     """The first samples of the batch, and how many; the whole batch where its entries have not one row a sample."""
-    rows = _rows(batch)
-    if rows is None or rows <= most:
-        return batch, rows or max((len(tensor) for _, tensor in entries(batch)), default=0)
-    return pieces(batch, [slice(0, most)])[0], most
+    return _some(batch, most, lambda _: slice(most))
 
 
 def spread_samples(batch: Any, most: int) -> tuple[Any, int]:
     """As first_samples, but from all over the batch, which may be sorted by class; neighbours stay together in pairs."""
-    rows = _rows(batch)
-    if rows is None or rows <= most:
-        return batch, rows or max((len(tensor) for _, tensor in entries(batch)), default=0)
     pairs = most // 2  # two views of a sample, or an anchor and its positive, may lie side by side
-    places = [2 * (i * (rows // 2) // pairs) + k for i in range(pairs) for k in range(2)]
-    return _picked(batch, places), len(places)
+    return _some(batch, 2 * pairs, lambda rows: [2 * (i * (rows // 2) // pairs) + k for i in range(pairs) for k in range(2)])
 
 
-def _rows(batch: Any) -> int | None:
-    """The samples; None where the entries have not one row each."""
+def _some(batch: Any, most: int, places: Callable[[int], slice | list[int]]) -> tuple[Any, int]:
+    """``most`` samples at the places that are made of their number, where there are more."""
     try:
-        return count_rows(batch, "batch") if has_rows(batch) else None
+        rows = count_rows(batch, "batch") if has_rows(batch) else None
     except (TypeError, ValueError):
-        return None
-
-
-def _picked(batch: Any, places: list[int]) -> Any:
-    """These rows of every tensor, array and list of texts, in a batch of the same make."""
-    if any(leaf is batch for _, leaf in leaves(batch, "")):
-        return [batch[i] for i in places] if isinstance(batch, list) else batch[places]
-    if isinstance(batch, Mapping):
-        values = {key: _picked(value, places) for key, value in batch.items()}
-        if type(batch) is dict or not isinstance(batch, MutableMapping):
-            return values
-        other: Any = copy.copy(batch)
-        other.update(values)
-        return other
-    if isinstance(batch, (list, tuple)):
-        row = [_picked(value, places) for value in batch]
-        return type(batch)(*row) if hasattr(batch, "_fields") else type(batch)(row)
-    return batch
+        rows = None
+    if rows is None:
+        return batch, max((len(tensor) for _, tensor in entries(batch)), default=0)
+    if rows <= most:
+        return batch, rows
+    return pieces(batch, [places(rows)])[0], most
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from ..levels_standing import levels_of_run, of_classes, stuck
 from ..statistics.curve import Curve, curve_of
 from ..statistics.slope import slope
 from ..statistics.warmup import steady_from
+from .d215_loss_is_a_multiple import GUESSES
 from .d501_divergence import divergence
 
 __all__ = ["learning_rate_too_high"]
@@ -35,7 +36,6 @@ CHANGE = 0.005  # median relative rise: near a minimum the sign alone is noise
 SHORT = 40  # points of a log
 FRESH, AT_CHANCE = 1.5, 1.1  # times chance, where fresh models begin, and where they surely stand at it
 FAR = 2.0  # times chance: a loss still there in the last half wasted the run, though it falls
-GUESSES = ("cross_entropy", "binary_cross_entropy_with_logits")  # a fresh model is at chance
 HARD = re.compile(r"(^|[^a-z])(ohem|hard|hardest|mined|mining|topk)([^a-z]|$)")  # means over what is learned worst
 LOWER = (
     "Divide the learning rate by 10, then by 10 again, from fresh weights; warm it up; clip gradients to norm 1. If it is no "
